@@ -1,0 +1,3 @@
+export * from "./assert.ts";
+export * from "./json.ts";
+export * from "./units.ts";
