@@ -2,5 +2,8 @@ export * from "./bus.ts";
 export * from "./clock.ts";
 export * from "./device.ts";
 export * from "./memory.ts";
+export * from "./pci.ts";
+export * from "./pci-config.ts";
+export * from "./pci-msi.ts";
 export * from "./processor.ts";
 export * from "./wire.ts";
