@@ -1,0 +1,229 @@
+/**
+ * Where a CPU's state lies in the machine's memory. One block of `CPU_BYTES` per CPU inside the engine's area; every
+ * reading (interpreter, translator, TypeScript helpers, KVM loader) uses these names. Architectural fields are what a
+ * snapshot keeps; runtime fields can always be rebuilt.
+ */
+export type FieldType = "i32" | "u64" | "v128";
+
+interface FieldSpec {
+	readonly type: FieldType;
+	readonly count: number;
+	readonly isArchitectural: boolean;
+}
+
+const arch = (type: FieldType, count = 1): FieldSpec => ({ type, count, isArchitectural: true });
+const runtime = (type: FieldType, count = 1): FieldSpec => ({ type, count, isArchitectural: false });
+
+/** The six segment registers in encoding order, then LDTR and TR. */
+export const SEGMENT_COUNT = 8;
+export const SEG_LDTR = 6;
+export const SEG_TR = 7;
+
+const FIELDS = {
+	/** RAX…R15. A 32-bit guest's registers are kept zero-extended. */
+	gpr: arch("u64", 16),
+	/** Always 0: what an address without base or index reads. */
+	zero: runtime("u64"),
+	/** Offset in CS of the running block's first instruction; between slices, of the next instruction. */
+	rip: arch("u64"),
+
+	// Arithmetic flags, lazily (see flags.ts): operation and its inputs. `flags` holds the rest of RFLAGS exactly.
+	ccOp: arch("i32"),
+	/** RFLAGS without OF, SF, ZF, AF, PF, CF (those bits are 0 here); bit 1 is 1. */
+	flags: arch("i32"),
+	ccX: arch("u64"),
+	ccY: arch("u64"),
+	ccZ: arch("u64"),
+
+	/** Segment registers and LDTR, TR: see SegmentField for the attribute encoding. */
+	segBase: arch("u64", SEGMENT_COUNT),
+	/** A segment base that is 0, for addresses without one; stands right behind segBase[7]. */
+	segBaseZero: runtime("u64"),
+	segSelector: arch("i32", SEGMENT_COUNT),
+	/** Byte-granular limit (already scaled). */
+	segLimit: arch("i32", SEGMENT_COUNT),
+	/** Descriptor bits as in its high doubleword: type 11:8, S 12, DPL 14:13, P 15, AVL 20, L 21, D/B 22, G 23; 0 = unusable. */
+	segAttr: arch("i32", SEGMENT_COUNT),
+	/** Lowest and highest valid offset for reading and writing (empty range: low > high); derived from limit and attr. */
+	segReadLow: runtime("i32", SEGMENT_COUNT),
+	segReadHigh: runtime("i32", SEGMENT_COUNT),
+	segWriteLow: runtime("i32", SEGMENT_COUNT),
+	segWriteHigh: runtime("i32", SEGMENT_COUNT),
+
+	gdtrBase: arch("u64"),
+	idtrBase: arch("u64"),
+	gdtrLimit: arch("i32"),
+	idtrLimit: arch("i32"),
+
+	cr0: arch("u64"),
+	cr2: arch("u64"),
+	cr3: arch("u64"),
+	cr4: arch("u64"),
+	xcr0: arch("u64"),
+	dr: arch("u64", 8),
+	efer: arch("u64"),
+	star: arch("u64"),
+	lstar: arch("u64"),
+	cstar: arch("u64"),
+	sfmask: arch("u64"),
+	kernelGsBase: arch("u64"),
+	sysenterCs: arch("u64"),
+	sysenterEsp: arch("u64"),
+	sysenterEip: arch("u64"),
+	tscAux: arch("u64"),
+	/** Added to guest nanoseconds to make the TSC. */
+	tscOffset: arch("u64"),
+	pat: arch("u64"),
+	mtrrDefType: arch("u64"),
+	mtrrFixed: arch("u64", 11),
+	/** Base and mask, eight pairs. */
+	mtrrVariable: arch("u64", 16),
+	miscEnable: arch("u64"),
+	debugCtl: arch("u64"),
+	mcgStatus: arch("u64"),
+
+	/** x87 registers by physical number: mantissa at +0 (u64), sign and exponent at +8 (u16), 16 bytes each. */
+	fpr: arch("v128", 8),
+	fcw: arch("i32"),
+	/** Status word with TOP = 0; `ftop` holds TOP. */
+	fsw: arch("i32"),
+	ftop: arch("i32"),
+	/** Bit i set: physical register i is not empty. */
+	ftagValid: arch("i32"),
+	fop: arch("i32"),
+	fipSelector: arch("i32"),
+	fdpSelector: arch("i32"),
+	fip: arch("u64"),
+	fdp: arch("u64"),
+	mxcsr: arch("i32"),
+	xmm: arch("v128", 16),
+
+	/** 0 running, 1 halted (HLT), 2 waiting for SIPI, 3 shut down. */
+	activity: arch("i32"),
+	/** 1: the next instruction runs before any interrupt (STI, MOV SS shadow); 2: also before debug traps. */
+	interruptShadow: arch("i32"),
+	/** NMI is blocked until IRET. */
+	nmiBlocked: arch("i32"),
+	nmiPending: arch("i32"),
+	cpl: arch("i32"),
+
+	/** MODE_* bits that decoded and translated code depends on. */
+	modeKey: runtime("i32"),
+	/** Level of the INTR pin. */
+	intrLine: runtime("i32"),
+	/** Instructions left in this slice; a block whose count exceeds it is not entered. */
+	budget: runtime("i32"),
+	/** What was taken from `budget` to force an exit (see `requestExit`). */
+	budgetTaken: runtime("i32"),
+	/** The decoded record that was running when a handler gave up. */
+	exitRecord: runtime("i32"),
+	/** Offset of the running instruction from `rip`, where a translated region gave up. */
+	exitDelta: runtime("i32"),
+	/** Instructions of its block that had been charged but not run. */
+	exitRefund: runtime("i32"),
+	faultVector: runtime("i32"),
+	/** -1: the vector pushes none. */
+	faultErrorCode: runtime("i32"),
+	/** Absolute offset of the TLB in force (kernel, kernel with AC, user). */
+	tlbBase: runtime("i32"),
+	/** Arguments and results of helpers that do not fit an i32. */
+	arg0: runtime("u64"),
+	arg1: runtime("u64"),
+	arg2: runtime("u64"),
+	arg3: runtime("u64"),
+	/** Where slow loads leave data and slow stores find it; 64 bytes so that FXSAVE-sized pieces pass. */
+	scratch: runtime("v128", 4),
+	scratchVector: runtime("v128", 4),
+} as const satisfies Record<string, FieldSpec>;
+
+export type FieldName = keyof typeof FIELDS;
+
+const ELEMENT_BYTES: Record<FieldType, number> = { i32: 4, u64: 8, v128: 16 };
+
+export interface Field extends FieldSpec {
+	readonly name: FieldName;
+	/** From the start of the CPU's block. */
+	readonly offset: number;
+}
+
+function place(): { fields: Record<FieldName, Field>; sizeBytes: number } {
+	const fields = {} as Record<FieldName, Field>;
+	let offset = 0;
+	for (const [name, spec] of Object.entries(FIELDS) as [FieldName, FieldSpec][]) {
+		const elementBytes = ELEMENT_BYTES[spec.type];
+		offset = Math.ceil(offset / elementBytes) * elementBytes;
+		fields[name] = { ...spec, name, offset };
+		offset += elementBytes * spec.count;
+	}
+	return { fields, sizeBytes: offset };
+}
+
+const placed = place();
+
+/** Every field by name, with its offset within a CPU's block. */
+export const FIELD: Readonly<Record<FieldName, Field>> = placed.fields;
+
+/** Offset of `name[index]` from the start of the CPU's block. */
+export function at(name: FieldName, index = 0): number {
+	return FIELD[name].offset + index * ELEMENT_BYTES[FIELD[name].type];
+}
+
+// Beside the fields, each CPU's block holds its TLBs and jump cache.
+
+/** A TLB entry: see TLB_ENTRY. Three TLBs of this many: kernel, kernel with EFLAGS.AC, user. */
+export const TLB_ENTRIES = 1024;
+export const TLB_ENTRY_BYTES = 32;
+export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES;
+/**
+ * Offsets in an entry. Tags are linear page addresses (bits 11:0 zero), or -1. `addend` + low 32 bits of a linear address
+ * = offset in the memory. A write tag stands only when a plain store may go ahead: page writable, dirty, RAM, no code on it.
+ */
+export const TLB_ENTRY = { readTag: 0, writeTag: 8, addend: 16, isGlobal: 20, physPage: 24 } as const;
+
+/** The jump cache: linear target and mode → decoded record or translated region. */
+export const JUMP_ENTRIES = 4096;
+export const JUMP_ENTRY_BYTES = 32;
+export const JUMP_BYTES = JUMP_ENTRIES * JUMP_ENTRY_BYTES;
+/** `rip` is the target offset, `mode` the key, `callee` a slot of the function table, `record` its second argument. */
+export const JUMP_ENTRY = { rip: 0, mode: 8, callee: 12, record: 16, isGlobal: 20 } as const;
+
+export const FIELDS_BYTES = 8192;
+export const TLB_KERNEL = FIELDS_BYTES;
+export const TLB_KERNEL_AC = TLB_KERNEL + TLB_BYTES;
+export const TLB_USER = TLB_KERNEL_AC + TLB_BYTES;
+export const JUMP_CACHE = TLB_USER + TLB_BYTES;
+export const CPU_BYTES = JUMP_CACHE + JUMP_BYTES;
+
+if (placed.sizeBytes > FIELDS_BYTES) throw new Error(`CPU fields take ${placed.sizeBytes} bytes, more than ${FIELDS_BYTES}`);
+
+/** Bits of `modeKey`: what the same bytes may mean differently under. */
+export const MODE = {
+	code16: 0,
+	code32: 1,
+	code64: 2,
+	codeMask: 3,
+	/** SS.B = 1 or long mode: pushes move ESP/RSP, not SP. */
+	stack32: 4,
+	/** ES, CS, SS, DS have base 0 and no limit to check (always so in 64-bit mode). */
+	flat: 8,
+	/** CPL 3: which linear addresses may be fetched differs. */
+	user: 16,
+	/** One instruction per block: single-step, interrupt shadow, the last instructions of a slice. */
+	step: 32,
+} as const;
+
+/** What a handler or region returns to the run loop. */
+export const EXIT = {
+	/** No code known for `rip` in this mode. */
+	lookup: 0,
+	/** `faultVector` (and error code) at the instruction given by `exitRecord`/`exitDelta`. */
+	fault: 1,
+	/** The slice is used up, or somebody asked for attention. `rip` is exact. */
+	budget: 2,
+	/** State changed so that the run loop must look again (mode, HLT, interrupt flag); `rip` is exact. */
+	resync: 3,
+	/** The instruction at exitRecord/exitDelta must be run by single step (it writes the code that runs it, say). */
+	single: 4,
+	/** A block became hot: `exitRecord` is its head; `rip` is exact. */
+	hot: 5,
+} as const;
