@@ -1,0 +1,56 @@
+import { FunctionBuilder } from "../../wasm/function-builder.ts";
+import { ModuleBuilder } from "../../wasm/module-builder.ts";
+import type { ValueType } from "../../wasm/opcodes.ts";
+import type { Callables } from "../emit/ops.ts";
+
+/** A function written once with the builder, compiled into the core module, called by handlers and regions by name. */
+export interface CoreFunction {
+	readonly name: string;
+	readonly params: readonly ValueType[];
+	readonly result: ValueType | undefined;
+	build(f: FunctionBuilder, calls: Callables): void;
+}
+
+const functions = new Map<string, CoreFunction>();
+
+export function defineCore(
+	name: string,
+	params: readonly ValueType[],
+	result: ValueType | undefined,
+	build: (f: FunctionBuilder, calls: Callables) => void,
+): void {
+	if (functions.has(name)) throw new Error(`core function ${name} is defined twice`);
+	functions.set(name, { name, params, result, build });
+}
+
+export function coreFunctions(): ReadonlyMap<string, CoreFunction> {
+	return functions;
+}
+
+/**
+ * Builds the core module: every core function exported under its name; `imports` are JavaScript helpers of type
+ * (i32 cpu, i32, i32, i32) → i32 or narrower, from module "helpers"; memory is "engine"."memory", table "engine"."table".
+ */
+export function buildCoreModule(memoryPages: number, imports: ReadonlyMap<string, number>): Uint8Array {
+	const module = new ModuleBuilder();
+	module.importMemory("engine", "memory", memoryPages);
+	module.importTable("engine", "table");
+	const indices = new Map<string, number>();
+	for (const [name, argCount] of imports)
+		indices.set(name, module.importFunction("helpers", name, new Array<ValueType>(argCount).fill("i32"), "i32"));
+	for (const { name, params, result } of functions.values()) indices.set(name, module.declare(params, result));
+	const calls: Callables = {
+		index(name) {
+			const index = indices.get(name);
+			if (index === undefined) throw new Error(`no core function or helper ${name}`);
+			return index;
+		},
+	};
+	for (const { name, params, result, build } of functions.values()) {
+		const f = new FunctionBuilder(params, result);
+		build(f, calls);
+		module.define(indices.get(name) as number, f);
+		module.export(name, indices.get(name) as number);
+	}
+	return module.finish();
+}

@@ -1,0 +1,609 @@
+import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
+import type { FunctionBuilder } from "../../wasm/function-builder.ts";
+import type { OpName, ValueType } from "../../wasm/opcodes.ts";
+import type { Insn, MemOperand } from "../../x86/decode/insn.ts";
+import type { FlagKind } from "../state/flags.ts";
+import { at, type FieldName, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
+import type { FlagSource, Width } from "./condition.ts";
+
+/** A general register: by number, or whatever the n-th operand names (the interpreter learns it at run time). */
+export type GprRef = { readonly index: number } | { readonly operand: number };
+/** A segment: by number, or the one the n-th (memory) operand goes through. */
+export type SegRef = { readonly seg: number } | { readonly operand: number };
+
+/** A place in memory that has been probed for reading and writing. */
+export interface ModifyPlace {
+	readonly bytes: number;
+	readonly linear: Expr;
+	/** Offset of plain RAM, or -1 where the slow path must do load and store. */
+	readonly host: Expr;
+}
+
+interface PendingWrite {
+	readonly condition: Expr | undefined;
+	readonly commit: () => void;
+}
+
+/** Functions of the core module and helpers that generated code calls, by name. */
+export interface Callables {
+	index(name: string): number;
+}
+
+/**
+ * The abstract machine in which an instruction's meaning is written, once. Values are WebAssembly expressions. What is
+ * static is the *shape* of the instruction (mnemonic, sizes, kinds of operands, prefixes, mode); register numbers,
+ * immediates and displacements come only through `read`, `address` and friends, so that one meaning serves as an
+ * interpreter's handler (operands from a decoded record) and as a piece of a translated region (operands constant).
+ *
+ * An instruction is a transaction: `write`, `setReg`, `setFlags` take effect together at its end (`commit`), so reads see
+ * the state before it and a fault in between leaves nothing half done. Stores to memory happen at once: do them after every
+ * check that may fault.
+ */
+export abstract class Ops {
+	readonly f: FunctionBuilder;
+	/** i32: offset of the CPU's block in memory. */
+	readonly cpu: Expr;
+	insn!: Insn;
+	/** ES, CS, SS, DS need neither base nor limit. Always so in 64-bit code. */
+	readonly isFlat: boolean;
+	readonly isStack32: boolean;
+	protected readonly calls: Callables;
+	#pending: PendingWrite[] = [];
+	#modify: ModifyPlace | undefined;
+
+	constructor(f: FunctionBuilder, cpu: Expr, calls: Callables, mode: { isFlat: boolean; isStack32: boolean }) {
+		this.f = f;
+		this.cpu = cpu;
+		this.calls = calls;
+		this.isFlat = mode.isFlat;
+		this.isStack32 = mode.isStack32;
+	}
+
+	// ---- what each reading supplies ----
+
+	/** The register's low `width` bits, zero-extended (i32 up to 32 bits, else i64). Unpinned. */
+	protected abstract gprGet(ref: GprRef, width: Width): Expr;
+	/** 32-bit writes clear the upper half; narrower ones merge. */
+	protected abstract gprSet(ref: GprRef, width: Width, value: Expr): void;
+	protected abstract xmmGet(ref: GprRef): Expr;
+	protected abstract xmmSet(ref: GprRef, value: Expr): void;
+	/** The n-th operand's register number (0–15) as i32: segment, control, debug, x87 registers. */
+	abstract index(n: number): Expr;
+	/** The n-th operand, an immediate, as i32 or (64-bit) i64. */
+	protected abstract immediate(n: number, type: "i32" | "i64"): Expr;
+	/** The second part of a far pointer (selector) or of ENTER's pair. */
+	abstract secondImmediate(n: number): Expr;
+	/** Effective address of the n-th operand: i64 in 64-bit code, else i32; cut to the address size. */
+	protected abstract effectiveAddress(n: number): Expr;
+	/** Base of a segment: i64 in 64-bit code, else i32. */
+	protected abstract segBase(ref: SegRef): Expr;
+	/** Number of a segment register, i32. */
+	protected abstract segIndex(ref: SegRef): Expr;
+	protected abstract applyFlags(source: FlagSource): void;
+	/** Condition 0–15 of the current flags, as 0 or 1. */
+	abstract condition(cc: number): Expr;
+	/** The six arithmetic flags as they stand in RFLAGS. */
+	abstract arithmeticFlags(): Expr;
+	/** Offset of this instruction, and of the next one: i64 in 64-bit code, else i32 (cut to 16 bits in 16-bit code). */
+	abstract rip(): Expr;
+	abstract nextRip(): Expr;
+	/** Gives the instruction up; faultVector and faultErrorCode are set. */
+	protected abstract exitFault(): void;
+	/** Gives the instruction up: it must be single-stepped. */
+	protected abstract exitSingle(): void;
+	/** TLB in force, i32. */
+	protected abstract tlb(): Expr;
+	/** Ends the block: goes to the n-th operand (a relative target), with `condition` or always. */
+	abstract branch(n: number, condition?: Expr): void;
+	/** Ends the block: goes to an offset in CS (i64 in 64-bit code, else i32). `kind` helps to predict. */
+	abstract jump(target: Expr, kind?: "call" | "return"): void;
+	/** Calls a system helper and ends the block; rip is this instruction and the helper moves it. */
+	abstract system(name: string, ...args: Expr[]): void;
+	/** Before a helper that may look at the clock or at `budget`. */
+	protected abstract syncForHelper(): void;
+
+	// ---- static facts ----
+
+	get is64(): boolean {
+		return this.insn.codeBits === 64;
+	}
+
+	get addressType(): "i32" | "i64" {
+		return this.is64 ? "i64" : "i32";
+	}
+
+	/** Operand size in bits. */
+	get width(): 16 | 32 | 64 {
+		return (this.insn.opBytes * 8) as 16 | 32 | 64;
+	}
+
+	widthOf(n: number): Width {
+		const bytes = (this.insn.operands[n] as { bytes: number }).bytes;
+		return (bytes * 8) as Width;
+	}
+
+	isMem(n: number): boolean {
+		return this.insn.operands[n]?.kind === "mem";
+	}
+
+	// ---- state fields ----
+
+	field32(name: FieldName, index = 0): Expr {
+		return this.f.let(loadOp("i32Load", this.cpu, at(name, index)));
+	}
+
+	field64(name: FieldName, index = 0): Expr {
+		return this.f.let(loadOp("i64Load", this.cpu, at(name, index)));
+	}
+
+	setField32(name: FieldName, value: Expr, index = 0): void {
+		this.f.store("i32Store", this.cpu, value, at(name, index));
+	}
+
+	setField64(name: FieldName, value: Expr, index = 0): void {
+		this.f.store("i64Store", this.cpu, value, at(name, index));
+	}
+
+	// ---- registers and operands ----
+
+	/** A register named by the instruction's meaning (RAX, RSP …). Pinned, zero-extended. */
+	reg(index: number, width: Width): Expr {
+		return this.f.let(this.gprGet({ index }, width));
+	}
+
+	/** AH. */
+	regHigh(index: number): Expr {
+		return this.f.let(op("i32And", op("i32ShrU", this.gprGet({ index }, 32), i32(8)), i32(0xff)));
+	}
+
+	setReg(index: number, width: Width, value: Expr, condition?: Expr): void {
+		const pinned = this.f.let(value);
+		this.#later(() => this.gprSet({ index }, width, pinned), condition);
+	}
+
+	setRegHigh(index: number, value: Expr): void {
+		const merged = this.f.let(
+			op("i32Or", op("i32And", this.gprGet({ index }, 32), i32(0xffff00ff)), op("i32Shl", op("i32And", value, i32(0xff)), i32(8))),
+		);
+		this.#later(() => this.gprSet({ index }, 16, op("i32And", merged, i32(0xffff))));
+	}
+
+	#later(commit: () => void, condition?: Expr): void {
+		this.#pending.push({ condition: condition === undefined ? undefined : this.f.let(condition), commit });
+	}
+
+	/** Makes the instruction's writes take effect. Called by the reading after the meaning; by hand only in loops. */
+	commit(): void {
+		const pending = this.#pending;
+		this.#pending = [];
+		for (const { condition, commit } of pending) {
+			if (condition === undefined) commit();
+			else this.f.if(condition, commit);
+		}
+	}
+
+	/** A general register, memory or immediate operand at its own width, zero-extended. Pinned. */
+	read(n: number): Expr {
+		const operand = this.insn.operands[n];
+		const width = this.widthOf(n);
+		switch (operand?.kind) {
+			case "reg":
+				if (operand.cls === "xmm" || operand.cls === "mmx") return this.readLow(n);
+				return this.f.let(this.gprGet({ operand: n }, width));
+			case "mem":
+				return this.load({ operand: n }, this.address(n), operand.bytes as 1 | 2 | 4 | 8);
+			case "imm64":
+				return this.immediate(n, "i64");
+			case "imm": {
+				// Immediates are read at the width of the operation they belong to.
+				const first = this.insn.operands[0] as { bytes: number };
+				return this.immediate(n, n > 0 && first.bytes === 8 ? "i64" : "i32");
+			}
+			default:
+				throw new Error(`${this.insn.mnemonic}: operand ${n} cannot be read`);
+		}
+	}
+
+	/** An immediate as i32, whatever the operand size. */
+	imm32(n: number): Expr {
+		return this.immediate(n, "i32");
+	}
+
+	/** Writes a register operand (later) or a memory operand (now). */
+	write(n: number, value: Expr): void {
+		const operand = this.insn.operands[n];
+		if (operand?.kind === "mem") {
+			const modify = this.#modify;
+			if (modify !== undefined) {
+				this.#modify = undefined;
+				this.#storePlace(modify, value);
+			} else this.store({ operand: n }, this.address(n), operand.bytes as 1 | 2 | 4 | 8, value);
+			return;
+		}
+		const width = this.widthOf(n);
+		const pinned = this.f.let(value);
+		this.#later(() => this.gprSet({ operand: n }, width, pinned));
+	}
+
+	/** Reads an operand that `write(n)` will write afterwards (in every case): memory is checked for both first. */
+	readModify(n: number): Expr {
+		if (!this.isMem(n)) return this.read(n);
+		const operand = this.insn.operands[n] as MemOperand;
+		const place = this.probe({ operand: n }, this.address(n), operand.bytes);
+		this.#modify = place;
+		return this.loadPlace(place);
+	}
+
+	/** Effective address (offset in its segment) of a memory operand. Pinned. */
+	address(n: number): Expr {
+		return this.f.let(this.effectiveAddress(n));
+	}
+
+	// ---- vectors ----
+
+	/** A 128-bit operand. Memory operands that must be aligned: call `checkAligned` first. */
+	readVector(n: number): Expr {
+		if (this.isMem(n)) return this.load({ operand: n }, this.address(n), 16);
+		return this.f.let(this.xmmGet({ operand: n }));
+	}
+
+	writeVector(n: number, value: Expr): void {
+		if (this.isMem(n)) {
+			this.store({ operand: n }, this.address(n), 16, value);
+			return;
+		}
+		const pinned = this.f.let(value);
+		this.#later(() => this.xmmSet({ operand: n }, pinned));
+	}
+
+	/** XMM register by number. */
+	xmm(index: number): Expr {
+		return this.f.let(this.xmmGet({ index }));
+	}
+
+	setXmm(index: number, value: Expr): void {
+		const pinned = this.f.let(value);
+		this.#later(() => this.xmmSet({ index }, pinned));
+	}
+
+	/** The low 1–8 bytes (the operand's size) of an XMM or MMX register or of memory, as i32 or (8 bytes) i64. */
+	readLow(n: number): Expr {
+		const operand = this.insn.operands[n] as { kind: string; cls?: string; bytes: number };
+		if (operand.kind === "mem") return this.load({ operand: n }, this.address(n), operand.bytes as 4 | 8);
+		if (operand.cls === "mmx") {
+			const mantissa = this.readMmx(n);
+			return operand.bytes === 8 ? mantissa : op("i32WrapI64", mantissa);
+		}
+		const whole = this.f.let(this.xmmGet({ operand: n }));
+		return this.f.let(
+			operand.bytes === 8
+				? { type: "i64", op: 0xfd01d, args: [whole], imm: 0, align: 0 }
+				: { type: "i32", op: 0xfd01b, args: [whole], imm: 0, align: 0 },
+		);
+	}
+
+	/** An MMX operand (register or 8-byte memory) as i64. */
+	readMmx(n: number): Expr {
+		if (this.isMem(n)) return this.load({ operand: n }, this.address(n), 8);
+		return this.f.let(loadOp("i64Load", this.#fprAddress(n), at("fpr")));
+	}
+
+	/** Writes an MMX register (later): exponent and sign become all ones, as the register aliasing has it (SDM Vol. 1 §9.6.2). */
+	writeMmx(n: number, value: Expr): void {
+		if (this.isMem(n)) {
+			this.store({ operand: n }, this.address(n), 8, value);
+			return;
+		}
+		const pinned = this.f.let(value);
+		const address = this.#fprAddress(n);
+		this.#later(() => {
+			this.f.store("i64Store", address, pinned, at("fpr"));
+			this.f.store("i32Store", address, i32(0xffff), at("fpr") + 8);
+		});
+	}
+
+	#fprAddress(n: number): Expr {
+		return this.f.let(op("i32Add", this.cpu, op("i32Shl", this.index(n), i32(4))));
+	}
+
+	/** #GP(0) unless the n-th operand's linear address is a multiple of 16 (legacy SSE memory operands). */
+	checkAligned(n: number): void {
+		if (!this.isMem(n)) return;
+		const linear = this.linear({ operand: n }, this.address(n), 16, false);
+		const low = linear.type === "i64" ? op("i32WrapI64", linear) : linear;
+		this.raiseIf(op("i32And", low, i32(15)), 13, 0);
+	}
+
+	// ---- flags ----
+
+	/** X, Y, Z as `flags.ts` describes each kind, any extension: only the low `width` bits of arithmetic inputs count. */
+	setFlags(kind: FlagKind, width: Width, x: Expr, y?: Expr, z?: Expr, condition?: Expr): void {
+		const type = width === 64 ? "i64" : "i32";
+		const none = type === "i64" ? i64(0) : i32(0);
+		const same = (e: Expr | undefined): Expr => {
+			if (e === undefined) return none;
+			if (e.type === type) return e;
+			return type === "i64" ? op("i64ExtendI32U", e) : op("i32WrapI64", e);
+		};
+		const isArithmetic = kind === "add" || kind === "sub" || kind === "adc" || kind === "sbb";
+		const source: FlagSource = {
+			kind,
+			width,
+			x: this.f.let(kind === "image" ? same(x) : this.#extend(width, same(x))),
+			y: y === undefined ? none : this.f.let(isArithmetic ? this.#extend(width, same(y)) : same(y)),
+			z: z === undefined ? none : this.f.let(same(z)),
+		};
+		this.#later(() => this.applyFlags(source), condition);
+	}
+
+	#extend(width: Width, e: Expr): Expr {
+		if (width === 8) return op("i32Extend8S", e);
+		return width === 16 ? op("i32Extend16S", e) : e;
+	}
+
+	/** CF as 0 or 1. */
+	carry(): Expr {
+		return this.f.let(this.condition(2));
+	}
+
+	// ---- memory ----
+
+	/** Linear address, limits checked in segmented modes (#SS for SS, else #GP). Pinned; i64 in 64-bit code, else i32. */
+	linear(ref: SegRef, offset: Expr, bytes: number, isWrite: boolean): Expr {
+		const usesBase = "seg" in ref ? ref.seg >= 4 : ((this.insn.operands[ref.operand] as MemOperand).seg ?? 0) >= 4;
+		if (this.is64) return usesBase ? this.f.let(op("i64Add", offset, this.segBase(ref))) : offset;
+		if (this.isFlat && !usesBase) return offset;
+		const checked = this.f.callLet(this.calls.index("segmentCheck"), "i32", [
+			this.cpu,
+			this.segIndex(ref),
+			offset,
+			i32(bytes === 0 ? 0 : bytes - 1),
+			i32(isWrite ? 1 : 0),
+		]);
+		this.f.if(checked, () => this.exitFault());
+		return this.f.let(op("i32Add", offset, this.segBase(ref)));
+	}
+
+	/** Loads 1–8 or 16 bytes: i32 up to 4 bytes (zero-extended), i64 for 8, v128 for 16. Pinned. */
+	load(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16): Expr {
+		return this.loadLinear(this.linear(ref, offset, bytes, false), bytes);
+	}
+
+	loadLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16): Expr {
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag);
+		this.f.if(misses, () => {
+			this.#passLinear(linear);
+			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(bytes)]));
+			this.f.if(op("i32Eqz", host), () => this.exitFault());
+		});
+		return this.f.let(loadOp(LOADS[bytes], host));
+	}
+
+	/** Stores at once. `value` is i32 up to 4 bytes, i64 for 8, v128 for 16. */
+	store(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr): void {
+		this.storeLinear(this.linear(ref, offset, bytes, true), bytes, value);
+	}
+
+	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr): void {
+		const pinned = this.f.let(value);
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
+		this.f.if(
+			misses,
+			() => this.#slowStore(linear, bytes, pinned),
+			() => this.f.store(STORES[bytes], host, pinned),
+		);
+	}
+
+	#slowStore(linear: Expr, bytes: number, value: Expr): void {
+		this.#passLinear(linear);
+		this.f.store(STORES[bytes as 1], this.cpu, value, at("scratch"));
+		const status = this.f.callLet(this.calls.index("slowStore"), "i32", [this.cpu, i32(bytes)]);
+		this.f.if(status, () => {
+			this.f.if(op("i32Eq", status, i32(2)), () => this.exitSingle());
+			this.exitFault();
+		});
+	}
+
+	/** Checks a place for reading and writing, so that the store that follows cannot fault. */
+	probe(ref: SegRef, offset: Expr, bytes: number): ModifyPlace {
+		const linear = this.linear(ref, offset, bytes, true);
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
+		this.f.if(misses, () => {
+			this.#passLinear(linear);
+			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowProbe"), "i32", [this.cpu, i32(bytes)]));
+			this.f.if(op("i32Eqz", host), () => this.exitFault());
+		});
+		return { bytes, linear, host };
+	}
+
+	loadPlace(place: ModifyPlace): Expr {
+		const at = this.f.local("i32");
+		this.f.set(at, place.host);
+		this.f.if(op("i32Eq", place.host, i32(-1)), () => {
+			this.#passLinear(place.linear);
+			this.f.set(at, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(place.bytes)]));
+			this.f.if(op("i32Eqz", this.f.get(at)), () => this.exitFault());
+		});
+		return this.f.let(loadOp(LOADS[place.bytes as 1], this.f.get(at)));
+	}
+
+	storePlace(place: ModifyPlace, value: Expr): void {
+		this.#storePlace(place, value);
+	}
+
+	#storePlace(place: ModifyPlace, value: Expr): void {
+		const pinned = this.f.let(value);
+		this.f.if(
+			op("i32Eq", place.host, i32(-1)),
+			() => this.#slowStore(place.linear, place.bytes, pinned),
+			() => this.f.store(STORES[place.bytes as 1], place.host, pinned),
+		);
+	}
+
+	#lookUp(linear: Expr, bytes: number, tag: number): { host: Expr; misses: Expr } {
+		const wide = linear.type === "i64";
+		const low = wide ? op("i32WrapI64", linear) : linear;
+		const entry = this.f.let(
+			op(
+				"i32Add",
+				this.tlb(),
+				op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)),
+			),
+		);
+		const host = this.f.local("i32");
+		this.f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend)));
+		const misses = wide
+			? op("i64Ne", op("i64And", op("i64Add", linear, i64(bytes - 1)), i64(-4096)), loadOp("i64Load", entry, tag))
+			: op("i32Ne", op("i32And", op("i32Add", linear, i32(bytes - 1)), i32(-4096)), loadOp("i32Load", entry, tag));
+		return { host: this.f.get(host), misses };
+	}
+
+	#passLinear(linear: Expr): void {
+		this.syncForHelper();
+		this.f.store("i64Store", this.cpu, linear.type === "i64" ? linear : op("i64ExtendI32U", linear), at("arg0"));
+	}
+
+	// ---- the stack ----
+
+	/** Width of the stack pointer in use. */
+	get stackWidth(): 16 | 32 | 64 {
+		return this.is64 ? 64 : this.isStack32 ? 32 : 16;
+	}
+
+	/** SP, ESP or RSP as an address. */
+	stackPointer(): Expr {
+		return this.reg(4, this.stackWidth);
+	}
+
+	/** `sp` + bytes, cut to the stack's width. */
+	stackAdd(sp: Expr, bytes: number | Expr): Expr {
+		const width = this.stackWidth;
+		const delta = typeof bytes === "number" ? (width === 64 ? i64(bytes) : i32(bytes)) : bytes;
+		const sum = op(width === 64 ? "i64Add" : "i32Add", sp, delta);
+		return this.f.let(width === 16 ? op("i32And", sum, i32(0xffff)) : sum);
+	}
+
+	/** Pushes 2, 4 or 8 bytes; the new stack pointer takes effect at commit. */
+	push(bytes: 2 | 4 | 8, value: Expr): void {
+		const sp = this.stackAdd(this.stackPointer(), -bytes);
+		this.store({ seg: 2 }, sp, bytes, value);
+		this.setReg(4, this.stackWidth, sp);
+	}
+
+	/** Pops; `setReg(4, …)` is queued before whatever the caller queues, so POP ESP ends with the popped value. */
+	pop(bytes: 2 | 4 | 8): Expr {
+		const sp = this.stackPointer();
+		const value = this.load({ seg: 2 }, sp, bytes);
+		this.setReg(4, this.stackWidth, this.stackAdd(sp, bytes));
+		return value;
+	}
+
+	// ---- faults and helpers ----
+
+	raise(vector: number, errorCode = -1): void {
+		this.setField32("faultVector", i32(vector));
+		this.setField32("faultErrorCode", i32(errorCode));
+		this.exitFault();
+	}
+
+	raiseIf(condition: Expr, vector: number, errorCode = -1): void {
+		this.f.if(condition, () => this.raise(vector, errorCode));
+	}
+
+	/** Passes a 64-bit argument (i32 values are zero-extended) in arg0…arg3. */
+	pass(slot: 0 | 1 | 2 | 3, value: Expr): void {
+		this.f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at(`arg${slot}`));
+	}
+
+	/** What a helper left in arg0…arg3. */
+	result(slot: 0 | 1 | 2 | 3, width: Width): Expr {
+		return width === 64 ? this.field64(`arg${slot}`) : this.field32(`arg${slot}`);
+	}
+
+	/** Calls a helper that touches no register and may fault; the block goes on. */
+	query(name: string, ...args: Expr[]): void {
+		this.syncForHelper();
+		const status = this.f.callLet(this.calls.index(name), "i32", this.#helperArgs(args));
+		this.f.if(status, () => this.exitFault());
+	}
+
+	protected helperArgs(args: Expr[]): Expr[] {
+		return this.#helperArgs(args);
+	}
+
+	#helperArgs(args: Expr[]): Expr[] {
+		return [this.cpu, args[0] ?? i32(0), args[1] ?? i32(0), args[2] ?? i32(0)];
+	}
+
+	/** Calls a function of the core module (no fault, no state but what its arguments point to). */
+	core(name: string, type: ValueType, ...args: Expr[]): Expr {
+		return this.f.callLet(this.calls.index(name), type, args);
+	}
+
+	/** As `core`, for functions that leave nothing. */
+	coreVoid(name: string, ...args: Expr[]): void {
+		this.f.call(this.calls.index(name), args);
+	}
+}
+
+const LOADS: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Load8U", 2: "i32Load16U", 4: "i32Load", 8: "i64Load", 16: "v128Load" };
+const STORES: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Store8", 2: "i32Store16", 4: "i32Store", 8: "i64Store", 16: "v128Store" };
+
+/** `alu(32, "Add", a, b)`: the i32 instruction up to 32 bits, else the i64 one. */
+export function alu(width: Width, name: IntegerOp, ...args: Expr[]): Expr {
+	return op(`${width === 64 ? "i64" : "i32"}${name}` as OpName, ...args);
+}
+
+type IntegerOp =
+	| "Add"
+	| "Sub"
+	| "Mul"
+	| "And"
+	| "Or"
+	| "Xor"
+	| "Shl"
+	| "ShrS"
+	| "ShrU"
+	| "Rotl"
+	| "Rotr"
+	| "DivS"
+	| "DivU"
+	| "RemS"
+	| "RemU"
+	| "Clz"
+	| "Ctz"
+	| "Popcnt"
+	| "Eqz"
+	| "Eq"
+	| "Ne"
+	| "LtS"
+	| "LtU"
+	| "GtS"
+	| "GtU"
+	| "LeS"
+	| "LeU"
+	| "GeS"
+	| "GeU";
+
+/** A constant of the width's type. */
+export function constant(width: Width, value: number | bigint): Expr {
+	return width === 64 ? i64(value) : i32(Number(BigInt.asIntN(32, BigInt(value))));
+}
+
+/** Cuts an i32 to 8 or 16 bits; wider values stay. */
+export function truncate(width: Width, e: Expr): Expr {
+	return width === 8 ? op("i32And", e, i32(0xff)) : width === 16 ? op("i32And", e, i32(0xffff)) : e;
+}
+
+/** Sign-extends a zero-extended value of `from` bits to the type of `to`. */
+export function signExtendTo(from: Width, to: Width, e: Expr): Expr {
+	const narrow = from === 8 ? op("i32Extend8S", e) : from === 16 ? op("i32Extend16S", e) : e;
+	return to === 64 && from !== 64 ? op("i64ExtendI32S", narrow) : narrow;
+}
+
+/** Zero-extends a value of `from` bits to the type of `to`. */
+export function zeroExtendTo(from: Width, to: Width, e: Expr): Expr {
+	return to === 64 && from !== 64 ? op("i64ExtendI32U", e) : e;
+}
+
+export { select };
