@@ -152,6 +152,8 @@ export interface Row {
 	readonly flow: Flow;
 	/** LOCK is allowed when the first operand is memory (the decoder has already refused the rest). */
 	readonly lockable: boolean;
+	/** A memory operand must lie on a 16-byte boundary, or #GP(0). */
+	readonly aligned: boolean;
 	/** #GP(0) whenever CPL > 0. Instructions whose privilege depends on more (IOPL, TSD, PCE, UMIP) are not marked. */
 	readonly cpl0: boolean;
 }
