@@ -27,6 +27,8 @@ export interface ByteStore {
 	read(offsetBytes: number, into: Uint8Array): Promise<void>;
 	write(offsetBytes: number, from: Uint8Array): Promise<void>;
 	truncate(sizeBytes: number): Promise<void>;
+	/** Where a store has a cheaper way to zeros than writing them; the space may be given back. Grows the store like `write`. */
+	writeZeroes?(offsetBytes: number, lengthBytes: number): Promise<void>;
 	flush(): Promise<void>;
 	close(): Promise<void>;
 }

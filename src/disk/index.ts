@@ -1,1 +1,3 @@
 export * from "./disk.ts";
+export * from "./memory-store.ts";
+export * from "./raw.ts";

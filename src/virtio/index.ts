@@ -1,1 +1,9 @@
-export {};
+export * from "./block.ts";
+export * from "./chain.ts";
+export * from "./console.ts";
+export * from "./core.ts";
+export * from "./device.ts";
+export * from "./pci-transport.ts";
+export * from "./ram.ts";
+export * from "./rng.ts";
+export * from "./virtqueue.ts";

@@ -1,0 +1,13 @@
+import { type Disk, DiskError } from "./disk.ts";
+
+/** Refuses what lies outside of a disk or between its sectors. */
+export function checkRange(disk: Pick<Disk, "sizeBytes" | "sectorBytes">, name: string, offsetBytes: number, lengthBytes: number): void {
+	const isAligned = offsetBytes % disk.sectorBytes === 0 && lengthBytes % disk.sectorBytes === 0;
+	if (isAligned && offsetBytes >= 0 && lengthBytes >= 0 && offsetBytes + lengthBytes <= disk.sizeBytes) return;
+	const why = isAligned ? `past the end of a disk of ${disk.sizeBytes} bytes` : `not in sectors of ${disk.sectorBytes} bytes`;
+	throw new DiskError("out-of-range", name, `${lengthBytes} bytes from ${offsetBytes} are ${why}`, { offsetBytes });
+}
+
+export function checkWritable(isReadOnly: boolean, name: string): void {
+	if (isReadOnly) throw new DiskError("read-only", name, "the disk is read-only");
+}
