@@ -107,7 +107,7 @@ function prefixText(insn: Insn): string {
  */
 export function disassemble(insn: Insn, at?: bigint): string {
 	const nextAddress = at === undefined ? undefined : at + BigInt(insn.lengthBytes);
-	const isFar = insn.mnemonic === "CALLF" || insn.mnemonic === "JMPF" || insn.mnemonic === "RETF";
+	const isFar = insn.mnemonic === "CALLF" || insn.mnemonic === "JMPF";
 	const name = manualMnemonic(insn).toLowerCase() + (isFar ? " far" : "");
 	const operands = insn.operands.map((operand) => operandText(operand, insn, nextAddress)).join(", ");
 	return prefixText(insn) + name + (operands === "" ? "" : ` ${operands}`);

@@ -12,7 +12,7 @@ import type { Insn } from "./insn.ts";
  * | CWD                          | CWD, CDQ, CQO                                       | `opBytes` 2, 4, 8                    |
  * | PUSHA POPA PUSHF POPF IRET   | PUSHA/PUSHAD, …/PUSHFQ, IRET/IRETD/IRETQ            | `opBytes`                            |
  * | JCXZ                         | JCXZ, JECXZ, JRCXZ                                  | `addrBits`; LOOPcc counts in it too  |
- * | CALLF JMPF RETF              | CALL, JMP, RET far                                  | never near                           |
+ * | CALLF JMPF                   | CALL, JMP far                                       | never near; far RET is RETF          |
  * | INT3 INT1 INTO INT           | INT3, INT1, INTO, INT n                             | never each other                     |
  * | SHL                          | SAL, SHL                                            | the same                             |
  * | MOVD                         | MOVD, MOVQ with a general register or memory operand| `bytes` 4, 8                         |
@@ -63,7 +63,6 @@ export function manualMnemonic(insn: Insn): string {
 			return insn.addrBits === 16 ? "JCXZ" : insn.addrBits === 32 ? "JECXZ" : "JRCXZ";
 		case "CALLF":
 		case "JMPF":
-		case "RETF":
 			return name.slice(0, -1);
 		case "MOVD":
 			return insn.rexW ? "MOVQ" : "MOVD";
