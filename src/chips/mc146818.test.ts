@@ -138,7 +138,7 @@ describe("MC146818", () => {
 		clock.advance(100 * S);
 		expect(rises).toEqual([1 * S, 7 * S]);
 		expect(read(0x0c) & 0xb0).toBe(0xb0);
-		clock.advance(24 * S);
+		clock.advance(25 * S);
 		expect(rises).toEqual([1 * S, 7 * S, 127 * S]);
 	});
 
