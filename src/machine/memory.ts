@@ -99,11 +99,17 @@ export class GuestMemory implements DmaPort {
 		this.#romEnd += sizeBytes;
 	}
 
-	/**
-	 * Puts the shadow RAM that a chipset has under the legacy hole at [first, first+sizeBytes), readable and writable.
-	 */
-	addShadowRam(owner: string, first: PhysAddr, sizeBytes: number): void {
-		this.#insert({ owner, first, sizeBytes, hostOffset: ENGINE_BYTES + first, isWritable: true });
+	/** Puts the shadow RAM that a chipset has under the legacy hole at [first, first+sizeBytes), write-protected or not. */
+	addShadowRam(owner: string, first: PhysAddr, sizeBytes: number, isWritable = true): void {
+		this.#insert({ owner, first, sizeBytes, hostOffset: ENGINE_BYTES + first, isWritable });
+	}
+
+	/** Shows the bytes of the ROM at `of` a second time at `first`; false when no ROM reaches that far. */
+	addRomAlias(owner: string, first: PhysAddr, sizeBytes: number, of: PhysAddr): boolean {
+		const rom = this.#find(of);
+		if (rom?.hostOffset === undefined || rom.isWritable === true || of + sizeBytes > rom.first + rom.sizeBytes) return false;
+		this.#insert({ owner, first, sizeBytes, hostOffset: rom.hostOffset + (of - rom.first), isWritable: false });
+		return true;
 	}
 
 	/** Registers at [first, first+count). Page-aligned in start and size, so that a page is one thing. */
