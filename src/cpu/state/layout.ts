@@ -81,6 +81,13 @@ const FIELDS = {
 	miscEnable: arch("u64"),
 	debugCtl: arch("u64"),
 	mcgStatus: arch("u64"),
+	/** PAE's four page-directory-pointer registers, as the last load of CR3 found them in memory. */
+	pdpte: arch("u64", 4),
+	/** AMD's HWCR, SYSCFG, DE_CFG and SPEC_CTRL: kept as written. */
+	hwcr: arch("u64"),
+	syscfg: arch("u64"),
+	deCfg: arch("u64"),
+	specCtrl: arch("u64"),
 
 	/** x87 registers by physical number: mantissa at +0 (u64), sign and exponent at +8 (u16), 16 bytes each. */
 	fpr: arch("v128", 8),
@@ -105,6 +112,8 @@ const FIELDS = {
 	/** NMI is blocked until IRET. */
 	nmiBlocked: arch("i32"),
 	nmiPending: arch("i32"),
+	/** DR6 bits of debug traps met by the running instruction: #DB follows at the next boundary. */
+	debugPending: arch("i32"),
 	cpl: arch("i32"),
 
 	/** MODE_* bits that decoded and translated code depends on. */
@@ -226,4 +235,8 @@ export const EXIT = {
 	single: 4,
 	/** A block became hot: `exitRecord` is its head; `rip` is exact. */
 	hot: 5,
+	/** The slice ended inside a repeated instruction, the one at exitRecord/exitDelta; it goes on from its registers. */
+	interrupted: 6,
+	/** The record at exitRecord has gone stale; the instruction has not run. */
+	stale: 7,
 } as const;
