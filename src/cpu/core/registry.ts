@@ -11,6 +11,10 @@ export interface CoreFunction {
 	build(f: FunctionBuilder, calls: Callables): void;
 }
 
+/** Handlers and regions are (cpu, record) → exit: type 0 of every module that calls through the table. */
+export const HANDLER_PARAMS: readonly ValueType[] = ["i32", "i32"];
+export const HANDLER_TYPE = 0;
+
 const functions = new Map<string, CoreFunction>();
 
 export function defineCore(
@@ -33,6 +37,7 @@ export function coreFunctions(): ReadonlyMap<string, CoreFunction> {
  */
 export function buildCoreModule(memoryPages: number, imports: ReadonlyMap<string, number>): Uint8Array {
 	const module = new ModuleBuilder();
+	module.type(HANDLER_PARAMS, "i32"); // type 0: what the function table holds
 	module.importMemory("engine", "memory", memoryPages);
 	module.importTable("engine", "table");
 	const indices = new Map<string, number>();

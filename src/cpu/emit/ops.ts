@@ -2,6 +2,7 @@ import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { OpName, ValueType } from "../../wasm/opcodes.ts";
 import type { Insn, MemOperand } from "../../x86/decode/insn.ts";
+import { STACK_ACCESS } from "../mmu/mmu.ts";
 import type { FlagKind } from "../state/flags.ts";
 import { at, type FieldName, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
 import type { FlagSource, Width } from "./condition.ts";
@@ -70,11 +71,18 @@ export abstract class Ops {
 	/** The n-th operand's register number (0–15) as i32: segment, control, debug, x87 registers. */
 	abstract index(n: number): Expr;
 	/** The n-th operand, an immediate, as i32 or (64-bit) i64. */
-	protected abstract immediate(n: number, type: "i32" | "i64"): Expr;
+	abstract immediate(n: number, type: "i32" | "i64"): Expr;
 	/** The second part of a far pointer (selector) or of ENTER's pair. */
 	abstract secondImmediate(n: number): Expr;
 	/** Effective address of the n-th operand: i64 in 64-bit code, else i32; cut to the address size. */
 	protected abstract effectiveAddress(n: number): Expr;
+	/** 1 when the n-th operand's base register is the stack pointer. */
+	abstract baseIsStackPointer(n: number): Expr;
+	/**
+	 * Runs `body` with every register and flag in the state block, so that it may loop and commit as it likes. `iterate`
+	 * charges one more instruction and, when the slice is over, gives up with rip at this instruction.
+	 */
+	abstract inMemory(body: (iterate: (count?: Expr) => void) => void): void;
 	/** Base of a segment: i64 in 64-bit code, else i32. */
 	protected abstract segBase(ref: SegRef): Expr;
 	/** Number of a segment register, i32. */
@@ -209,8 +217,8 @@ export abstract class Ops {
 		return this.immediate(n, "i32");
 	}
 
-	/** Writes a register operand (later) or a memory operand (now). */
-	write(n: number, value: Expr): void {
+	/** Writes a register operand (later, if `condition` holds) or a memory operand (now; `condition` does not apply). */
+	write(n: number, value: Expr, condition?: Expr): void {
 		const operand = this.insn.operands[n];
 		if (operand?.kind === "mem") {
 			const modify = this.#modify;
@@ -222,7 +230,7 @@ export abstract class Ops {
 		}
 		const width = this.widthOf(n);
 		const pinned = this.f.let(value);
-		this.#later(() => this.gprSet({ operand: n }, width, pinned));
+		this.#later(() => this.gprSet({ operand: n }, width, pinned), condition);
 	}
 
 	/** Reads an operand that `write(n)` will write afterwards (in every case): memory is checked for both first. */
@@ -366,14 +374,20 @@ export abstract class Ops {
 
 	/** Loads 1–8 or 16 bytes: i32 up to 4 bytes (zero-extended), i64 for 8, v128 for 16. Pinned. */
 	load(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16): Expr {
-		return this.loadLinear(this.linear(ref, offset, bytes, false), bytes);
+		return this.loadLinear(this.linear(ref, offset, bytes, false), bytes, this.#isStack(ref));
 	}
 
-	loadLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16): Expr {
+	/** Through SS: a non-canonical address is #SS then, not #GP. */
+	#isStack(ref: SegRef): boolean {
+		const seg = "seg" in ref ? ref.seg : (this.insn.operands[ref.operand] as MemOperand).seg;
+		return seg === 2;
+	}
+
+	loadLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, isStack = false): Expr {
 		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag);
 		this.f.if(misses, () => {
 			this.#passLinear(linear);
-			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(bytes)]));
+			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(request(bytes, isStack))]));
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
 		return this.f.let(loadOp(LOADS[bytes], host));
@@ -381,23 +395,23 @@ export abstract class Ops {
 
 	/** Stores at once. `value` is i32 up to 4 bytes, i64 for 8, v128 for 16. */
 	store(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr): void {
-		this.storeLinear(this.linear(ref, offset, bytes, true), bytes, value);
+		this.storeLinear(this.linear(ref, offset, bytes, true), bytes, value, this.#isStack(ref));
 	}
 
-	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr): void {
+	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr, isStack = false): void {
 		const pinned = this.f.let(value);
 		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
 		this.f.if(
 			misses,
-			() => this.#slowStore(linear, bytes, pinned),
+			() => this.#slowStore(linear, bytes, pinned, isStack),
 			() => this.f.store(STORES[bytes], host, pinned),
 		);
 	}
 
-	#slowStore(linear: Expr, bytes: number, value: Expr): void {
+	#slowStore(linear: Expr, bytes: number, value: Expr, isStack: boolean): void {
 		this.#passLinear(linear);
 		this.f.store(STORES[bytes as 1], this.cpu, value, at("scratch"));
-		const status = this.f.callLet(this.calls.index("slowStore"), "i32", [this.cpu, i32(bytes)]);
+		const status = this.f.callLet(this.calls.index("slowStore"), "i32", [this.cpu, i32(request(bytes, isStack))]);
 		this.f.if(status, () => {
 			this.f.if(op("i32Eq", status, i32(2)), () => this.exitSingle());
 			this.exitFault();
@@ -410,7 +424,7 @@ export abstract class Ops {
 		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
 		this.f.if(misses, () => {
 			this.#passLinear(linear);
-			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowProbe"), "i32", [this.cpu, i32(bytes)]));
+			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowProbe"), "i32", [this.cpu, i32(request(bytes, this.#isStack(ref)))]));
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
 		return { bytes, linear, host };
@@ -435,7 +449,7 @@ export abstract class Ops {
 		const pinned = this.f.let(value);
 		this.f.if(
 			op("i32Eq", place.host, i32(-1)),
-			() => this.#slowStore(place.linear, place.bytes, pinned),
+			() => this.#slowStore(place.linear, place.bytes, pinned, false),
 			() => this.f.store(STORES[place.bytes as 1], place.host, pinned),
 		);
 	}
@@ -544,6 +558,11 @@ export abstract class Ops {
 	coreVoid(name: string, ...args: Expr[]): void {
 		this.f.call(this.calls.index(name), args);
 	}
+}
+
+/** What the memory helpers take: bytes, and whether the access goes through SS (see `STACK_ACCESS`). */
+function request(bytes: number, isStack: boolean): number {
+	return isStack ? bytes | STACK_ACCESS : bytes;
 }
 
 const LOADS: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Load8U", 2: "i32Load16U", 4: "i32Load", 8: "i64Load", 16: "v128Load" };

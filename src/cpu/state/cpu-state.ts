@@ -79,8 +79,8 @@ export class CpuState {
 			const value = saved[field.name];
 			if (value === undefined) throw new RangeError(`CPU state lacks "${field.name}"`);
 			if (field.type === "v128") this.bytes.set(value as Uint8Array, field.offset);
-			else if (field.type === "i32") (value as number[]).forEach((v, i) => this.set(field.name, v, i));
-			else (value as bigint[]).forEach((v, i) => this.set64(field.name, v, i));
+			else if (field.type === "i32") for (const [i, v] of (value as number[]).entries()) this.set(field.name, v, i);
+			else for (const [i, v] of (value as bigint[]).entries()) this.set64(field.name, v, i);
 		}
 		for (const name of Object.keys(saved)) if (!(name in FIELD)) throw new RangeError(`CPU state has an unknown field "${name}"`);
 	}

@@ -1,0 +1,142 @@
+import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
+import type { FunctionBuilder } from "../../wasm/function-builder.ts";
+import { FLAG } from "../state/flags.ts";
+import {
+	at,
+	EXIT,
+	JUMP_CACHE,
+	JUMP_ENTRIES,
+	JUMP_ENTRY,
+	JUMP_ENTRY_BYTES,
+	TLB_ENTRIES,
+	TLB_ENTRY,
+	TLB_ENTRY_BYTES,
+} from "../state/layout.ts";
+import { defineCore, HANDLER_TYPE } from "./registry.ts";
+
+/**
+ * Segment limit check: (cpu, segment, offset, bytes − 1, isWrite) → 0, or 1 with the fault set (#SS(0) for SS, else #GP(0)).
+ * The valid offsets of each segment are kept as a range for reading and one for writing.
+ */
+defineCore("segmentCheck", ["i32", "i32", "i32", "i32", "i32"], "i32", (f) => {
+	const [cpu, segment, offset, span, isWrite] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
+	const slot = f.let(op("i32Add", cpu, op("i32Shl", segment, i32(2))));
+	const low = f.let(select(isWrite, loadOp("i32Load", slot, at("segWriteLow")), loadOp("i32Load", slot, at("segReadLow"))));
+	const high = f.let(select(isWrite, loadOp("i32Load", slot, at("segWriteHigh")), loadOp("i32Load", slot, at("segReadHigh"))));
+	const last = f.let(op("i32Add", offset, span));
+	const isWithin = op("i32And", op("i32And", op("i32GeU", offset, low), op("i32LeU", last, high)), op("i32GeU", last, offset));
+	// A segment that covers all 4 GiB has no limit to cross, so an access may wrap around it.
+	const isWhole = op("i32And", op("i32Eqz", low), op("i32Eq", high, i32(-1)));
+	f.if(op("i32Or", isWithin, isWhole), () => f.return(i32(0)));
+	f.store("i32Store", cpu, select(op("i32Eq", segment, i32(2)), i32(12), i32(13)), at("faultVector"));
+	f.store("i32Store", cpu, i32(0), at("faultErrorCode"));
+	f.return(i32(1));
+	f.unreachable();
+});
+
+interface Found {
+	readonly host: Expr;
+	readonly hits: Expr;
+}
+
+function lookUp(f: FunctionBuilder, cpu: Expr, linear: Expr, tag: number): Found {
+	const low = f.let(op("i32WrapI64", linear));
+	const index = op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
+	const entry = f.let(op("i32Add", loadOp("i32Load", cpu, at("tlbBase")), index));
+	return {
+		host: f.let(op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend))),
+		hits: f.let(op("i64Eq", op("i64And", linear, i64(-4096)), loadOp("i64Load", entry, tag))),
+	};
+}
+
+/** Bytes from `linear` to the end of its page. */
+const toPageEnd = (linear: Expr): Expr => op("i32Sub", i32(4096), op("i32And", op("i32WrapI64", linear), i32(4095)));
+
+const min = (f: FunctionBuilder, a: Expr, b: Expr): Expr => {
+	const x = f.let(a);
+	const y = f.let(b);
+	return f.let(select(op("i32LtU", x, y), x, y));
+};
+
+const goesDown = (cpu: Expr): Expr => op("i32And", loadOp("i32Load", cpu, at("flags")), i32(FLAG.DF));
+
+/** Elements (≤ 4096) as i32 from a 64-bit count. */
+const cap = (f: FunctionBuilder, count: Expr): Expr => f.let(select(op("i64GtU", count, i64(4096)), i32(4096), op("i32WrapI64", count)));
+
+/** REP MOVS within one page of each side: (cpu, to, from, count, log2 bytes) → elements moved, 0 if it must go one by one. */
+defineCore("bulkMove", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
+	const [cpu, to, from, count, log2] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
+	f.if(goesDown(cpu), () => f.return(i32(0)));
+	const room = min(f, toPageEnd(to), toPageEnd(from));
+	const elements = f.local("i32");
+	f.set(elements, min(f, op("i32ShrU", room, log2), cap(f, count)));
+	const target = lookUp(f, cpu, to, TLB_ENTRY.writeTag);
+	const source = lookUp(f, cpu, from, TLB_ENTRY.readTag);
+	f.if(op("i32Eqz", op("i32And", target.hits, source.hits)), () => f.return(i32(0)));
+	// Copying forward onto itself repeats a pattern; only as far as the two runs are apart is it a plain copy.
+	const apart = f.let(op("i32Sub", target.host, source.host));
+	f.if(op("i32LtU", apart, op("i32Shl", f.get(elements), log2)), () => f.set(elements, op("i32ShrU", apart, log2)));
+	f.memoryCopy(target.host, source.host, op("i32Shl", f.get(elements), log2));
+	f.return(f.get(elements));
+	f.unreachable();
+});
+
+/** REP STOS within a page: (cpu, to, value, count, log2 bytes) → elements stored, 0 if it must go one by one. */
+defineCore("bulkFill", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
+	const [cpu, to, value, count, log2] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
+	f.if(goesDown(cpu), () => f.return(i32(0)));
+	const elements = min(f, op("i32ShrU", toPageEnd(to), log2), cap(f, count));
+	f.if(op("i32Eqz", elements), () => f.return(i32(0)));
+	const target = lookUp(f, cpu, to, TLB_ENTRY.writeTag);
+	f.if(op("i32Eqz", target.hits), () => f.return(i32(0)));
+	const bytes = f.let(op("i32Shl", elements, log2));
+	// A value whose bytes are all alike (0, mostly) is a fill whatever its size.
+	const splat = op("i64Mul", op("i64And", value, i64(0xff)), i64(0x0101_0101_0101_0101n));
+	const width = f.let(op("i64ShrU", i64(-1), op("i64ExtendI32U", op("i32Sub", i32(64), op("i32Shl", i32(8), log2)))));
+	f.if(op("i64Eqz", op("i64And", op("i64Xor", value, splat), width)), () => {
+		f.memoryFill(target.host, op("i32WrapI64", value), bytes);
+		f.return(elements);
+	});
+	const at = f.local("i32");
+	const end = f.let(op("i32Add", target.host, bytes));
+	f.set(at, target.host);
+	f.loop((again) => {
+		f.if(op("i32Eq", log2, i32(1)), () => f.store("i64Store16", f.get(at), value));
+		f.if(op("i32Eq", log2, i32(2)), () => f.store("i64Store32", f.get(at), value));
+		f.if(op("i32Eq", log2, i32(3)), () => f.store("i64Store", f.get(at), value));
+		f.set(at, op("i32Add", f.get(at), op("i32Shl", i32(1), log2)));
+		f.brIf(again, op("i32LtU", f.get(at), end));
+	});
+	f.return(elements);
+	f.unreachable();
+});
+
+/** Index of a jump cache entry, times its size. Near targets differ in the low bits. */
+export function jumpSlot(rip: Expr): Expr {
+	const low = op("i32WrapI64", rip);
+	const mixed = op("i32Xor", low, op("i32ShrU", low, i32(12)));
+	return op("i32Mul", op("i32And", mixed, i32(JUMP_ENTRIES - 1)), i32(JUMP_ENTRY_BYTES));
+}
+
+/** The same from TypeScript: `ripLow` is the low word. */
+export function jumpSlotOf(ripLow: number): number {
+	return ((ripLow ^ (ripLow >>> 12)) & (JUMP_ENTRIES - 1)) * JUMP_ENTRY_BYTES;
+}
+
+/** Goes to the code for rip in the present mode: (cpu, unused) → exit. */
+defineCore("dispatch", ["i32", "i32"], "i32", (f) => {
+	const cpu = f.param(0);
+	const rip = f.let(loadOp("i64Load", cpu, at("rip")));
+	const entry = f.let(op("i32Add", cpu, jumpSlot(rip)));
+	const isKnown = op(
+		"i32And",
+		op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip),
+		op("i32Eq", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode), loadOp("i32Load", cpu, at("modeKey"))),
+	);
+	f.if(isKnown, () => {
+		const record = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record);
+		f.returnCallIndirect(HANDLER_TYPE, [cpu, record], loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee));
+	});
+	f.return(i32(EXIT.lookup));
+	f.unreachable();
+});

@@ -1,0 +1,131 @@
+import type { FunctionBuilder } from "../wasm/function-builder.ts";
+import { ModuleBuilder } from "../wasm/module-builder.ts";
+import type { ValueType } from "../wasm/opcodes.ts";
+import { buildCoreModule, coreFunctions, HANDLER_PARAMS } from "./core/registry.ts";
+import type { Callables } from "./emit/ops.ts";
+import "./core/flags.ts";
+import "./core/integer.ts";
+import "./core/memory.ts";
+
+/** A helper in TypeScript: (offset of the CPU's block, three arguments) → status. */
+export type Helper = (cpu: number, a: number, b: number, c: number) => number;
+
+/** Memory helpers take fewer arguments than system ones, because they are called so often. */
+const ARGUMENT_COUNTS: Readonly<Record<string, number>> = { slowLoad: 2, slowStore: 2, slowProbe: 2 };
+
+type Entry = (cpu: number, record: number) => number;
+
+/**
+ * What generated code lives in: the memory, the function table, the core module's functions and the helpers. One for all
+ * CPUs that run in a worker.
+ */
+export class EngineModule {
+	readonly memory: WebAssembly.Memory;
+	readonly memoryPages: number;
+	readonly table: WebAssembly.Table;
+	readonly #helpers: Readonly<Record<string, Helper>>;
+	readonly #core: Record<string, unknown>;
+	readonly #freeSlots: number[] = [];
+	#slotCount = 0;
+	/** Modules instantiated so far (engines have limits). */
+	moduleCount = 0;
+
+	constructor(memory: WebAssembly.Memory, helpers: Readonly<Record<string, Helper>>) {
+		this.memory = memory;
+		this.memoryPages = memory.buffer.byteLength / 65536;
+		this.table = new WebAssembly.Table({ element: "anyfunc", initial: 4096 });
+		this.#helpers = helpers;
+		const counts = new Map(Object.keys(helpers).map((name) => [name, ARGUMENT_COUNTS[name] ?? 4]));
+		const module = new WebAssembly.Module(buildCoreModule(this.memoryPages, counts));
+		const instance = new WebAssembly.Instance(module, { engine: { memory, table: this.table }, helpers });
+		this.#core = instance.exports;
+	}
+
+	/** Runs from the CPU's rip until something asks for the run loop. */
+	get dispatch(): Entry {
+		return this.#core.dispatch as Entry;
+	}
+
+	coreFunction(name: string): (...args: (number | bigint)[]) => number | bigint {
+		return this.#core[name] as (...args: (number | bigint)[]) => number | bigint;
+	}
+
+	reserveSlot(): number {
+		const free = this.#freeSlots.pop();
+		if (free !== undefined) return free;
+		if (this.#slotCount === this.table.length) this.table.grow(this.table.length);
+		return this.#slotCount++;
+	}
+
+	releaseSlot(slot: number): void {
+		this.#freeSlots.push(slot);
+	}
+
+	newModule(): GeneratedModule {
+		return new GeneratedModule(this);
+	}
+
+	/** @internal */
+	signatureOf(name: string): { params: readonly ValueType[]; result: ValueType | undefined; from: "core" | "helpers" } {
+		const core = coreFunctions().get(name);
+		if (core !== undefined) return { ...core, from: "core" };
+		if (!(name in this.#helpers)) throw new Error(`generated code calls ${name}, which does not exist`);
+		return { params: new Array<ValueType>(ARGUMENT_COUNTS[name] ?? 4).fill("i32"), result: "i32", from: "helpers" };
+	}
+
+	/** @internal */
+	get imports(): Record<string, Record<string, unknown>> {
+		this.moduleCount++;
+		return { engine: { memory: this.memory, table: this.table }, core: this.#core, helpers: this.#helpers };
+	}
+}
+
+/** Functions to be put into the table together. Imports are gathered while bodies are written, so numbers are final at once. */
+export class GeneratedModule implements Callables {
+	readonly #engine: EngineModule;
+	readonly #imports: string[] = [];
+	readonly #bodies: { slot: number; body: FunctionBuilder }[] = [];
+
+	constructor(engine: EngineModule) {
+		this.#engine = engine;
+	}
+
+	index(name: string): number {
+		const known = this.#imports.indexOf(name);
+		if (known >= 0) return known;
+		this.#engine.signatureOf(name);
+		this.#imports.push(name);
+		return this.#imports.length - 1;
+	}
+
+	add(slot: number, body: FunctionBuilder): void {
+		this.#bodies.push({ slot, body });
+	}
+
+	get functionCount(): number {
+		return this.#bodies.length;
+	}
+
+	bytes(): Uint8Array {
+		const module = new ModuleBuilder();
+		module.type(HANDLER_PARAMS, "i32"); // type 0: what the table holds
+		module.importMemory("engine", "memory", this.#engine.memoryPages);
+		module.importTable("engine", "table");
+		for (const name of this.#imports) {
+			const { params, result, from } = this.#engine.signatureOf(name);
+			module.importFunction(from, name, params, result);
+		}
+		for (const [i, { body }] of this.#bodies.entries()) module.export(`f${i}`, module.function(body));
+		return module.finish();
+	}
+
+	/** Puts the functions of a compiled module into their slots. */
+	install(module: WebAssembly.Module): void {
+		const { exports } = new WebAssembly.Instance(module, this.#engine.imports);
+		for (const [i, { slot }] of this.#bodies.entries()) this.#engine.table.set(slot, exports[`f${i}`]);
+	}
+
+	instantiate(): void {
+		this.install(new WebAssembly.Module(this.bytes()));
+	}
+}

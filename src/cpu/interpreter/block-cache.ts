@@ -1,0 +1,297 @@
+import { PAGE_BYTES } from "../../base/units.ts";
+import type { GuestMemory } from "../../machine/memory.ts";
+import { decode } from "../../x86/decode/decode.ts";
+import type { CodeBits, DecodeResult, Insn } from "../../x86/decode/insn.ts";
+import { jumpSlotOf } from "../core/memory.ts";
+import type { Mmu } from "../mmu/mmu.ts";
+import type { CpuState } from "../state/cpu-state.ts";
+import { at, JUMP_BYTES, JUMP_CACHE, JUMP_ENTRIES, JUMP_ENTRY, JUMP_ENTRY_BYTES, MODE } from "../state/layout.ts";
+import type { HandlerFactory } from "./handlers.ts";
+import { REC, RECORD_BYTES, writeRecord } from "./record.ts";
+
+/** Where decoded records live in the engine's area, behind the CPUs' blocks. */
+export const RECORDS_FIRST = 16 * 1024 * 1024;
+export const RECORDS_END = 64 * 1024 * 1024;
+
+/** Longest run of instructions decoded as one block: a slice may end only between blocks. */
+const MAX_BLOCK_INSNS = 32;
+const CODE_BITS: readonly CodeBits[] = [16, 32, 64, 64];
+
+/** A run of instructions without a jump inside, decoded. */
+export interface Block {
+	/** Physical address of its first byte, and bytes in all. */
+	readonly phys: number;
+	readonly lengthBytes: number;
+	/** Physical page address of its tail when its (only) instruction crosses a page, else -1. */
+	readonly tailPage: number;
+	readonly modeKey: number;
+	/** Offset of its head record. */
+	readonly record: number;
+	readonly count: number;
+	isStale: boolean;
+	/** Translated code that starts here: its slot, or -1. */
+	regionSlot: number;
+}
+
+/** Told when decoded code is thrown away, so that translations of it go too. */
+export interface BlockListener {
+	blockInvalidated(block: Block): void;
+	allInvalidated(): void;
+}
+
+const TWO_PAGES = new Uint8Array(32);
+
+/**
+ * Decoded code by physical address and mode, shared by the CPUs of a worker. Linear addresses come in only through each CPU's
+ * jump cache, which is a cache of `find`.
+ */
+export class BlockCache {
+	readonly #memory: GuestMemory;
+	readonly #handlers: HandlerFactory;
+	readonly #blocks = new Map<number, Block>();
+	readonly #byPage = new Map<number, Block[]>();
+	/** One flag per physical page: code from it has been decoded. Pages beyond the array are looked up. */
+	readonly #isCode = new Uint8Array(1 << 21);
+	#nextRecord = RECORDS_FIRST;
+	readonly #mmus: Mmu[] = [];
+	listener: BlockListener | undefined;
+	/** Runs of a block before it counts as hot; 0: never. */
+	hotThreshold = 0;
+	/** Decoded instructions, for --stats. */
+	decodedCount = 0;
+	invalidatedCount = 0;
+
+	constructor(memory: GuestMemory, handlers: HandlerFactory) {
+		this.#memory = memory;
+		this.#handlers = handlers;
+		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
+	}
+
+	attach(mmu: Mmu): void {
+		this.#mmus.push(mmu);
+	}
+
+	get blockCount(): number {
+		return this.#blocks.size;
+	}
+
+	hasCode(physPage: number): boolean {
+		return physPage < this.#isCode.length ? this.#isCode[physPage] === 1 : this.#byPage.has(physPage);
+	}
+
+	/**
+	 * The block at a CPU's rip, decoded if need be, and put into its jump cache. undefined: the fetch faults (recorded in the
+	 * state).
+	 */
+	find(state: CpuState, mmu: Mmu): Block | undefined {
+		const modeKey = state.get("modeKey");
+		const i32 = state.i32;
+		const ripLow = i32[at("rip") >> 2] as number;
+		const ripHigh = i32[(at("rip") >> 2) + 1] as number;
+		let lo = ripLow;
+		let hi = ripHigh;
+		if ((modeKey & MODE.codeMask) !== MODE.code64) {
+			if (ripLow >>> 0 > state.get("segLimit", 1) >>> 0) {
+				state.set("faultVector", 13);
+				state.set("faultErrorCode", 0);
+				return undefined;
+			}
+			lo = (ripLow + (i32[at("segBase", 1) >> 2] as number)) | 0;
+			hi = 0;
+		}
+		const phys = mmu.translateCode(lo, hi);
+		if (phys < 0) return undefined;
+		const isGlobal = mmu.isGlobalCode;
+		const key = phys * 64 + modeKey;
+		let block = this.#blocks.get(key);
+		if (block !== undefined && block.tailPage >= 0) {
+			const tail = mmu.translateCode((lo + PAGE_BYTES) & -PAGE_BYTES, nextHigh(lo, hi));
+			if (tail < 0) return undefined;
+			if (tail !== block.tailPage) {
+				this.#discard(block);
+				block = undefined;
+			}
+		}
+		if (block === undefined) {
+			block = this.#decode(mmu, lo, hi, phys, modeKey);
+			if (block === undefined) return undefined;
+		}
+		const entry = (JUMP_CACHE + jumpSlotOf(ripLow)) >> 2;
+		i32[entry + (JUMP_ENTRY.rip >> 2)] = ripLow;
+		i32[entry + (JUMP_ENTRY.rip >> 2) + 1] = ripHigh;
+		i32[entry + (JUMP_ENTRY.mode >> 2)] = modeKey;
+		i32[entry + (JUMP_ENTRY.callee >> 2)] = block.regionSlot >= 0 ? block.regionSlot : this.#handlers.head;
+		i32[entry + (JUMP_ENTRY.record >> 2)] = block.record;
+		i32[entry + (JUMP_ENTRY.isGlobal >> 2)] = isGlobal ? 1 : 0;
+		return block;
+	}
+
+	/** The block decoded at a physical address, if it is there. */
+	at(phys: number, modeKey: number): Block | undefined {
+		return this.#blocks.get(phys * 64 + modeKey);
+	}
+
+	#decode(mmu: Mmu, lo: number, hi: number, phys: number, modeKey: number): Block | undefined {
+		if (this.#nextRecord + (MAX_BLOCK_INSNS + 2) * RECORD_BYTES > RECORDS_END) this.flush();
+		const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
+		const within = phys % PAGE_BYTES;
+		const page = this.#memory.pageAt(phys);
+		const view = this.#memory.view;
+		const record = this.#nextRecord;
+		let next = record + RECORD_BYTES;
+		let delta = 0;
+		let count = 0;
+		let tailPage = -1;
+		const max = (modeKey & MODE.step) !== 0 ? 1 : MAX_BLOCK_INSNS;
+		while (count < max) {
+			let decoded: DecodeResult;
+			if (page.kind === "ram" || page.kind === "rom")
+				decoded = decode(this.#memory.bytes, page.hostOffset + within + delta, PAGE_BYTES - within - delta, codeBits);
+			else {
+				if (count > 0) break;
+				for (let i = 0; i < 16; i++) TWO_PAGES[i] = this.#memory.readPhys(phys + i, 1);
+				decoded = decode(TWO_PAGES, 0, Math.min(16, PAGE_BYTES - within), codeBits);
+			}
+			if (decoded.fault === "need-more-bytes") {
+				if (count > 0) break;
+				const tail = mmu.translateCode((lo + PAGE_BYTES) & -PAGE_BYTES, nextHigh(lo, hi));
+				if (tail < 0) return undefined;
+				tailPage = tail;
+				decoded = this.#decodeAcross(phys, tail, codeBits);
+			}
+			if (decoded.fault !== undefined) {
+				if (count > 0) break;
+				const callee = decoded.fault === "ud" ? this.#handlers.undefinedOpcode : this.#handlers.tooLong;
+				view.setInt32(next + REC.callee, callee, true);
+				view.setInt32(next + REC.delta, 0, true);
+				view.setInt32(next + REC.position, 0, true);
+				next += RECORD_BYTES;
+				count = 1;
+				delta = 1;
+				break;
+			}
+			const insn: Insn = decoded;
+			writeRecord(view, next, this.#handlers.slotFor(insn, modeKey), insn, delta, count);
+			next += RECORD_BYTES;
+			delta += insn.lengthBytes;
+			count++;
+			if (insn.row.flow !== "none" || tailPage >= 0 || within + delta >= PAGE_BYTES) break;
+		}
+		this.decodedCount += count;
+		this.#handlers.flush();
+		view.setInt32(record + REC.callee, this.#handlers.head, true);
+		view.setInt32(record + REC.delta, 0, true);
+		view.setInt32(record + REC.count, count, true);
+		view.setInt32(record + REC.heat, this.hotThreshold === 0 ? 0x7fff_ffff : this.hotThreshold, true);
+		view.setInt32(record + REC.position, -1, true);
+		view.setInt32(next + REC.callee, this.#handlers.end, true);
+		view.setInt32(next + REC.delta, delta, true);
+		view.setInt32(next + REC.position, count, true);
+		const mask = codeBits === 64 ? -1n : codeBits === 32 ? 0xffff_ffffn : 0xffffn;
+		view.setBigInt64(next + REC.imm, mask, true);
+		this.#nextRecord = next + RECORD_BYTES;
+		const block: Block = { phys, lengthBytes: delta, tailPage, modeKey, record, count, isStale: false, regionSlot: -1 };
+		if (page.kind !== "ram" && page.kind !== "rom") return block;
+		this.#blocks.set(phys * 64 + modeKey, block);
+		this.#enroll(Math.floor(phys / PAGE_BYTES), block);
+		if (tailPage >= 0) this.#enroll(Math.floor(tailPage / PAGE_BYTES), block);
+
+		return block;
+	}
+
+	#decodeAcross(phys: number, tail: number, codeBits: CodeBits): DecodeResult {
+		const head = PAGE_BYTES - (phys % PAGE_BYTES);
+		for (let i = 0; i < 16; i++) {
+			const addr = i < head ? phys + i : tail + (i - head);
+			TWO_PAGES[i] = this.#memory.readPhys(addr, 1);
+		}
+		return decode(TWO_PAGES, 0, 16, codeBits);
+	}
+
+	#enroll(physPage: number, block: Block): void {
+		const blocks = this.#byPage.get(physPage);
+		if (blocks !== undefined) {
+			blocks.push(block);
+			return;
+		}
+		this.#byPage.set(physPage, [block]);
+		if (physPage < this.#isCode.length) this.#isCode[physPage] = 1;
+		for (const mmu of this.#mmus) mmu.dropWriteTags(physPage);
+	}
+
+	/** Bytes change: whatever was decoded from them is thrown away. Returns whether anything was. */
+	invalidate(physAddr: number, bytes: number): boolean {
+		const physPage = Math.floor(physAddr / PAGE_BYTES);
+		const blocks = this.#byPage.get(physPage);
+		if (blocks === undefined) return false;
+		const end = physAddr + bytes;
+		const hit = blocks.filter((block) => {
+			const isTail = block.tailPage >= 0 && Math.floor(block.tailPage / PAGE_BYTES) === physPage;
+			const first = isTail ? block.tailPage : block.phys;
+			const length = isTail ? block.lengthBytes - (PAGE_BYTES - (block.phys % PAGE_BYTES)) : block.lengthBytes;
+			return first < end && physAddr < first + length;
+		});
+		for (const block of hit) this.#discard(block);
+		return hit.length > 0;
+	}
+
+	#discard(block: Block): void {
+		this.invalidatedCount++;
+		block.isStale = true;
+		this.#blocks.delete(block.phys * 64 + block.modeKey);
+		this.#leave(Math.floor(block.phys / PAGE_BYTES), block);
+		if (block.tailPage >= 0) this.#leave(Math.floor(block.tailPage / PAGE_BYTES), block);
+		// Whoever runs in it, or comes to it through a jump cache, finds this at the next record.
+		const view = this.#memory.view;
+		for (let i = 0; i <= block.count; i++) view.setInt32(block.record + i * RECORD_BYTES + REC.callee, this.#handlers.stale, true);
+		this.listener?.blockInvalidated(block);
+	}
+
+	#leave(physPage: number, block: Block): void {
+		const blocks = this.#byPage.get(physPage);
+		if (blocks === undefined) return;
+		const left = blocks.filter((other) => other !== block);
+		if (left.length > 0) {
+			this.#byPage.set(physPage, left);
+			return;
+		}
+		this.#byPage.delete(physPage);
+		if (physPage < this.#isCode.length) this.#isCode[physPage] = 0;
+	}
+
+	#deviceWrote(addr: number, count: number): void {
+		for (let page = Math.floor(addr / PAGE_BYTES); page * PAGE_BYTES < addr + count; page++) {
+			if (!this.hasCode(page)) continue;
+			const first = Math.max(addr, page * PAGE_BYTES);
+			this.invalidate(first, Math.min(addr + count, (page + 1) * PAGE_BYTES) - first);
+		}
+	}
+
+	/** Forgets all decoded code. Not while a block runs. */
+	flush(): void {
+		this.#blocks.clear();
+		this.#byPage.clear();
+		this.#isCode.fill(0);
+		this.#nextRecord = RECORDS_FIRST;
+		this.listener?.allInvalidated();
+		for (const mmu of this.#mmus) mmu.flush(false);
+	}
+}
+
+/** Empties a CPU's jump cache; `keepGlobal` spares targets on global pages. */
+export function flushJumpCache(state: CpuState, keepGlobal: boolean): void {
+	const { i32 } = state;
+	if (!keepGlobal) {
+		// Mode -1 is nobody's.
+		i32.fill(-1, JUMP_CACHE >> 2, (JUMP_CACHE + JUMP_BYTES) >> 2);
+		return;
+	}
+	const step = JUMP_ENTRY_BYTES >> 2;
+	let entry = JUMP_CACHE >> 2;
+	for (let i = 0; i < JUMP_ENTRIES; i++, entry += step)
+		if (i32[entry + (JUMP_ENTRY.isGlobal >> 2)] === 0) i32[entry + (JUMP_ENTRY.mode >> 2)] = -1;
+}
+
+function nextHigh(lo: number, hi: number): number {
+	return lo >>> 0 >= 0xffff_f000 ? hi + 1 : hi;
+}

@@ -1,0 +1,129 @@
+import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
+import { FunctionBuilder } from "../../wasm/function-builder.ts";
+import type { Insn } from "../../x86/decode/insn.ts";
+import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
+import type { EngineModule } from "../engine-module.ts";
+import { at, EXIT } from "../state/layout.ts";
+import { meaningOf } from "../semantics/meaning.ts";
+import { InterpreterOps } from "./interpreter-ops.ts";
+import { REC, RECORD_BYTES, shapeOf } from "./record.ts";
+
+interface Wanted {
+	readonly key: string;
+	readonly slot: number;
+	readonly insn: Insn;
+	readonly modeKey: number;
+}
+
+/** Makes handlers as instruction shapes turn up, in batches, and knows their slots in the function table. */
+export class HandlerFactory {
+	readonly #engine: EngineModule;
+	readonly #slots = new Map<string, number>();
+	#wanted: Wanted[] = [];
+	/** Fixed handlers: start of a block, end of one without a jump, code that is no more, and #UD, #GP. */
+	readonly head: number;
+	readonly end: number;
+	readonly stale: number;
+	readonly undefinedOpcode: number;
+	readonly tooLong: number;
+
+	constructor(engine: EngineModule) {
+		this.#engine = engine;
+		this.head = engine.reserveSlot();
+		this.end = engine.reserveSlot();
+		this.stale = engine.reserveSlot();
+		this.undefinedOpcode = engine.reserveSlot();
+		this.tooLong = engine.reserveSlot();
+		const module = engine.newModule();
+		module.add(this.head, buildHead());
+		module.add(this.end, buildEnd(module.index("dispatch")));
+		module.add(this.stale, buildStale());
+		module.add(this.undefinedOpcode, buildRaise(6, -1));
+		module.add(this.tooLong, buildRaise(13, 0));
+		module.instantiate();
+	}
+
+	get count(): number {
+		return this.#slots.size;
+	}
+
+	/** Slot of the handler for an instruction; it exists after the next `flush`. */
+	slotFor(insn: Insn, modeKey: number): number {
+		const meaning = meaningOf(insn);
+		if (meaning === undefined) return this.undefinedOpcode;
+		const key = shapeOf(insn, modeKey, meaning.specialise);
+		const known = this.#slots.get(key);
+		if (known !== undefined) return known;
+		const slot = this.#engine.reserveSlot();
+		this.#slots.set(key, slot);
+		this.#wanted.push({ key, slot, insn, modeKey });
+		return slot;
+	}
+
+	/** Compiles what `slotFor` has promised. */
+	flush(): void {
+		if (this.#wanted.length === 0) return;
+		const module = this.#engine.newModule();
+		for (const { slot, insn, modeKey } of this.#wanted) {
+			const ops = new InterpreterOps(module, modeKey);
+			ops.insn = insn;
+			meaningOf(insn)?.emit(ops);
+			module.add(slot, ops.finish());
+		}
+		this.#wanted = [];
+		module.instantiate();
+	}
+}
+
+const params = (): FunctionBuilder => new FunctionBuilder(HANDLER_PARAMS, "i32");
+
+const field = (f: FunctionBuilder, name: Parameters<typeof at>[0]): Expr => loadOp("i32Load", f.param(0), at(name));
+
+/** Charges the block's instructions, counts its runs, goes to its first record. rip is the block's start. */
+function buildHead(): FunctionBuilder {
+	const f = params();
+	const [cpu, record] = [f.param(0), f.param(1)];
+	const left = f.let(op("i32Sub", field(f, "budget"), loadOp("i32Load", record, REC.count)));
+	f.if(op("i32LtS", left, i32(0)), () => f.return(i32(EXIT.budget)));
+	f.store("i32Store", cpu, left, at("budget"));
+	const heat = f.let(op("i32Sub", loadOp("i32Load", record, REC.heat), i32(1)));
+	f.store("i32Store", record, heat, REC.heat);
+	f.if(op("i32Eqz", heat), () => {
+		f.store("i32Store", cpu, op("i32Add", left, loadOp("i32Load", record, REC.count)), at("budget"));
+		f.store("i32Store", cpu, record, at("exitRecord"));
+		f.return(i32(EXIT.hot));
+	});
+	f.returnCallIndirect(HANDLER_TYPE, [cpu, op("i32Add", record, i32(RECORD_BYTES))], loadOp("i32Load", record, RECORD_BYTES + REC.callee));
+	f.unreachable();
+	return f;
+}
+
+/** The block ends without a jump: rip moves on (imm holds the mask of the mode's instruction pointer). */
+function buildEnd(dispatch: number): FunctionBuilder {
+	const f = params();
+	const [cpu, record] = [f.param(0), f.param(1)];
+	const next = op("i64Add", loadOp("i64Load", cpu, at("rip")), loadOp("i64Load32S", record, REC.delta));
+	f.store("i64Store", cpu, op("i64And", next, loadOp("i64Load", record, REC.imm)), at("rip"));
+	f.returnCall(dispatch, [cpu, i32(0)]);
+	f.unreachable();
+	return f;
+}
+
+/** The bytes behind this record have changed: leave so that they are decoded again. */
+function buildStale(): FunctionBuilder {
+	const f = params();
+	f.store("i32Store", f.param(0), f.param(1), at("exitRecord"));
+	f.return(i32(EXIT.stale));
+	f.unreachable();
+	return f;
+}
+
+function buildRaise(vector: number, errorCode: number): FunctionBuilder {
+	const f = params();
+	f.store("i32Store", f.param(0), i32(vector), at("faultVector"));
+	f.store("i32Store", f.param(0), i32(errorCode), at("faultErrorCode"));
+	f.store("i32Store", f.param(0), f.param(1), at("exitRecord"));
+	f.return(i32(EXIT.fault));
+	f.unreachable();
+	return f;
+}

@@ -1,0 +1,224 @@
+import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { FunctionBuilder } from "../../wasm/function-builder.ts";
+import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
+import type { FlagSource, Width } from "../emit/condition.ts";
+import { type Callables, type GprRef, Ops, type SegRef } from "../emit/ops.ts";
+import { ccOp } from "../state/flags.ts";
+import { at, EXIT, MODE } from "../state/layout.ts";
+import { REC, RECORD_BYTES } from "./record.ts";
+
+/**
+ * The interpreter's reading: a handler (cpu, record) that takes its operands from the record, keeps all state in the CPU's
+ * block, and tail-calls the next record's handler.
+ */
+export class InterpreterOps extends Ops {
+	readonly record: Expr;
+	isEnded = false;
+
+	constructor(calls: Callables, modeKey: number) {
+		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
+		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
+		this.record = f.param(1);
+	}
+
+	/** After the meaning: writes take effect, and on to the next record unless the instruction went elsewhere. */
+	finish(): FunctionBuilder {
+		if (!this.isEnded) {
+			this.commit();
+			const callee = loadOp("i32Load", this.record, RECORD_BYTES + REC.callee);
+			this.f.returnCallIndirect(HANDLER_TYPE, [this.cpu, op("i32Add", this.record, i32(RECORD_BYTES))], callee);
+		}
+		this.f.unreachable();
+		return this.f;
+	}
+
+	#word(offset: number): Expr {
+		return loadOp("i32Load", this.record, offset);
+	}
+
+	/** Where in the memory a register operand lies, and the constant part of the offset. */
+	#place(ref: GprRef, file: "gpr" | "xmm"): { address: Expr; offset: number } {
+		if ("index" in ref) return { address: this.cpu, offset: at(file, ref.index) };
+		return { address: op("i32Add", this.cpu, this.#word(REC.operand + 4 * ref.operand)), offset: 0 };
+	}
+
+	protected gprGet(ref: GprRef, width: Width): Expr {
+		const { address, offset } = this.#place(ref, "gpr");
+		switch (width) {
+			case 8:
+				return loadOp("i32Load8U", address, offset);
+			case 16:
+				return loadOp("i32Load16U", address, offset);
+			case 32:
+				return loadOp("i32Load", address, offset);
+			case 64:
+				return loadOp("i64Load", address, offset);
+		}
+	}
+
+	protected gprSet(ref: GprRef, width: Width, value: Expr): void {
+		const { address, offset } = this.#place(ref, "gpr");
+		if (width === 8) this.f.store("i32Store8", address, value, offset);
+		else if (width === 16) this.f.store("i32Store16", address, value, offset);
+		else this.f.store("i64Store", address, width === 32 ? op("i64ExtendI32U", value) : value, offset);
+	}
+
+	protected xmmGet(ref: GprRef): Expr {
+		const { address, offset } = this.#place(ref, "xmm");
+		return loadOp("v128Load", address, offset);
+	}
+
+	protected xmmSet(ref: GprRef, value: Expr): void {
+		const { address, offset } = this.#place(ref, "xmm");
+		this.f.store("v128Store", address, value, offset);
+	}
+
+	index(n: number): Expr {
+		return this.f.let(this.#word(REC.operand + 4 * n));
+	}
+
+	immediate(n: number, type: "i32" | "i64"): Expr {
+		const isSecond = this.insn.operands.findIndex((operand) => operand.kind === "imm" || operand.kind === "imm64") < n && this.insn.operands[n]?.kind === "imm";
+		const offset = isSecond ? REC.disp : REC.imm;
+		return loadOp(type === "i64" ? "i64Load" : "i32Load", this.record, offset);
+	}
+
+	secondImmediate(_n: number): Expr {
+		return this.#word(REC.disp);
+	}
+
+	protected effectiveAddress(_n: number): Expr {
+		const { addrBits } = this.insn;
+		const baseSlot = op("i32Add", this.cpu, this.#word(REC.base));
+		const indexSlot = op("i32Add", this.cpu, this.#word(REC.index));
+		if (addrBits === 64) {
+			const index = op("i64Shl", loadOp("i64Load", indexSlot), loadOp("i64Load32U", this.record, REC.scale));
+			return op("i64Add", op("i64Add", loadOp("i64Load", baseSlot), index), loadOp("i64Load", this.record, REC.disp));
+		}
+		const index = op("i32Shl", loadOp("i32Load", indexSlot), this.#word(REC.scale));
+		const sum = op("i32Add", op("i32Add", loadOp("i32Load", baseSlot), index), this.#word(REC.disp));
+		const cut = addrBits === 16 ? op("i32And", sum, i32(0xffff)) : sum;
+		return this.is64 ? op("i64ExtendI32U", cut) : cut;
+	}
+
+	baseIsStackPointer(_n: number): Expr {
+		return op("i32Eq", this.#word(REC.base), i32(at("gpr", 4)));
+	}
+
+	protected segIndex(ref: SegRef): Expr {
+		return "seg" in ref ? i32(ref.seg) : this.#word(REC.seg);
+	}
+
+	protected segBase(ref: SegRef): Expr {
+		const load = this.is64 ? "i64Load" : "i32Load";
+		if ("seg" in ref) return loadOp(load, this.cpu, at("segBase", ref.seg));
+		return loadOp(load, op("i32Add", this.cpu, op("i32Shl", this.#word(REC.seg), i32(3))), at("segBase"));
+	}
+
+	protected applyFlags(source: FlagSource): void {
+		storeFlags(this.f, this.cpu, source);
+	}
+
+	condition(cc: number): Expr {
+		const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);
+		return cc & 1 ? this.f.let(op("i32Eqz", even)) : even;
+	}
+
+	arithmeticFlags(): Expr {
+		return this.core("arithmeticFlags", "i32", this.cpu);
+	}
+
+	#ripPlus(offset: number): Expr {
+		if (this.is64) return op("i64Add", loadOp("i64Load", this.cpu, at("rip")), loadOp("i64Load32S", this.record, offset));
+		const sum = op("i32Add", loadOp("i32Load", this.cpu, at("rip")), this.#word(offset));
+		return this.insn.codeBits === 16 ? op("i32And", sum, i32(0xffff)) : sum;
+	}
+
+	rip(): Expr {
+		return this.f.let(this.#ripPlus(REC.delta));
+	}
+
+	nextRip(): Expr {
+		return this.f.let(this.#ripPlus(REC.next));
+	}
+
+	#setRip(value: Expr): void {
+		this.f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("rip"));
+	}
+
+	#exitAt(code: number): void {
+		this.f.store("i32Store", this.cpu, this.record, at("exitRecord"));
+		this.f.return(i32(code));
+	}
+
+	protected exitFault(): void {
+		this.#exitAt(EXIT.fault);
+	}
+
+	protected exitSingle(): void {
+		this.#exitAt(EXIT.single);
+	}
+
+	protected tlb(): Expr {
+		return loadOp("i32Load", this.cpu, at("tlbBase"));
+	}
+
+	protected syncForHelper(): void {
+		// Everything is in memory already.
+	}
+
+	/** A near branch's target is cut to the operand size (SDM Vol. 2A, JMP: "tempEIP AND 0000FFFFH"). */
+	#cut(target: Expr): Expr {
+		if (this.insn.opBytes === 2) return target.type === "i64" ? op("i64And", target, i64(0xffff)) : op("i32And", target, i32(0xffff));
+		return target;
+	}
+
+	branch(_n: number, condition?: Expr): void {
+		this.commit();
+		const rip = loadOp(this.is64 ? "i64Load" : "i32Load", this.cpu, at("rip"));
+		const taken = () =>
+			this.#setRip(this.#cut(op(this.is64 ? "i64Add" : "i32Add", rip, loadOp(this.is64 ? "i64Load" : "i32Load", this.record, REC.imm))));
+		if (condition === undefined) taken();
+		else this.f.if(condition, taken, () => this.#setRip(this.#ripPlus(REC.next)));
+		this.#dispatch();
+	}
+
+	jump(target: Expr): void {
+		this.commit();
+		this.#setRip(this.#cut(target));
+		this.#dispatch();
+	}
+
+	#dispatch(): void {
+		this.f.returnCall(this.calls.index("dispatch"), [this.cpu, i32(0)]);
+		this.isEnded = true;
+	}
+
+	system(name: string, ...args: Expr[]): void {
+		const pinned = args.map((arg) => this.f.let(arg));
+		const rip = this.rip();
+		this.commit();
+		this.#setRip(rip);
+		this.f.store("i32Store", this.cpu, i32(0), at("exitRecord"));
+		const status = this.f.callLet(this.calls.index(name), "i32", this.helperArgs(pinned));
+		this.f.if(status, () => this.f.return(status));
+		this.#dispatch();
+	}
+
+	inMemory(body: (iterate: (count?: Expr) => void) => void): void {
+		body((count) => {
+			const left = this.f.let(op("i32Sub", loadOp("i32Load", this.cpu, at("budget")), count ?? i32(1)));
+			this.f.store("i32Store", this.cpu, left, at("budget"));
+			this.f.if(op("i32LtS", left, i32(0)), () => this.#exitAt(EXIT.interrupted));
+		});
+	}
+}
+
+/** Leaves the inputs of the last flag-setting operation in the state block. */
+export function storeFlags(f: FunctionBuilder, cpu: Expr, source: FlagSource): void {
+	const wide = (e: Expr) => (e.type === "i64" ? e : op("i64ExtendI32S", e));
+	f.store("i32Store", cpu, i32(ccOp(source.kind, source.width)), at("ccOp"));
+	f.store("i64Store", cpu, wide(source.x), at("ccX"));
+	if (source.kind !== "image" && source.kind !== "logic") f.store("i64Store", cpu, wide(source.y), at("ccY"));
+	if (source.kind === "adc" || source.kind === "sbb") f.store("i64Store", cpu, wide(source.z), at("ccZ"));
+}

@@ -1,0 +1,113 @@
+import type { Insn, MemOperand, Operand } from "../../x86/decode/insn.ts";
+import { at, MODE } from "../state/layout.ts";
+
+/**
+ * A decoded instruction as the interpreter's handlers read it: 64 bytes in the machine's memory, a block's records one
+ * after another. Register operands are offsets within the CPU's block, so AH is just another offset.
+ */
+export const RECORD_BYTES = 64;
+export const REC = {
+	/** Slot of the function table that runs it. */
+	callee: 0,
+	/** Offset of the instruction, and of the next one, from the block's first. */
+	delta: 4,
+	next: 8,
+	/** Operands 0–2: offset of a general or vector register, or the number of any other. */
+	operand: 12,
+	base: 24,
+	index: 28,
+	scale: 32,
+	/** Number of the memory operand's segment. */
+	seg: 36,
+	disp: 40,
+	/** Immediate; for a relative branch, target − start of the block. */
+	imm: 48,
+	/** Place in the block, the head being 0. */
+	position: 56,
+	/** Of a head: instructions in the block, and how often it will run before it counts as hot. */
+	count: 8,
+	heat: 12,
+	/** Of a head: number of the block. */
+	block: 16,
+} as const;
+
+/** The memory operand that a record describes: string moves have two, and the one through RSI can be overridden. */
+export function memoryOperand(insn: Insn): MemOperand | undefined {
+	let found: MemOperand | undefined;
+	for (const operand of insn.operands) if (operand.kind === "mem" && (found === undefined || operand.base === 6)) found = operand;
+	return found;
+}
+
+function registerSlot(operand: Operand): number {
+	if (operand.kind !== "reg") return 0;
+	switch (operand.cls) {
+		case "gpr":
+			return at("gpr", operand.index);
+		case "gpr8h":
+			return at("gpr", operand.index) + 1;
+		case "xmm":
+			return at("xmm", operand.index);
+		default:
+			return operand.index;
+	}
+}
+
+/** Writes the record of `insn`, which starts `delta` bytes into its block. */
+export function writeRecord(view: DataView, record: number, callee: number, insn: Insn, delta: number, position: number): void {
+	const next = delta + insn.lengthBytes;
+	view.setInt32(record + REC.callee, callee, true);
+	view.setInt32(record + REC.delta, delta, true);
+	view.setInt32(record + REC.next, next, true);
+	view.setInt32(record + REC.position, position, true);
+	let hasImmediate = false;
+	const operands = insn.operands;
+	for (let n = 0; n < operands.length; n++) {
+		const operand = operands[n] as Operand;
+		if (operand.kind === "reg") {
+			if (n < 3) view.setInt32(record + REC.operand + 4 * n, registerSlot(operand), true);
+		} else if (operand.kind === "imm") {
+			setNumber64(view, record + (hasImmediate ? REC.disp : REC.imm), operand.value);
+			hasImmediate = true;
+		} else if (operand.kind === "imm64") view.setBigInt64(record + REC.imm, operand.value, true);
+		else if (operand.kind === "rel") setNumber64(view, record + REC.imm, operand.disp + next);
+		else if (operand.kind === "far") {
+			setNumber64(view, record + REC.imm, operand.offset);
+			setNumber64(view, record + REC.disp, operand.selector);
+		}
+	}
+	const mem = memoryOperand(insn);
+	if (mem === undefined) return;
+	view.setInt32(record + REC.base, mem.ripRelative ? at("rip") : mem.base < 0 ? at("zero") : at("gpr", mem.base), true);
+	view.setInt32(record + REC.index, mem.index < 0 ? at("zero") : at("gpr", mem.index), true);
+	view.setInt32(record + REC.scale, mem.scale, true);
+	view.setInt32(record + REC.seg, mem.seg, true);
+	setNumber64(view, record + REC.disp, mem.ripRelative ? mem.disp + next : mem.disp);
+}
+
+function setNumber64(view: DataView, offset: number, value: number): void {
+	view.setInt32(offset, value | 0, true);
+	view.setInt32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
+}
+
+const OPERAND_CODE: Record<Operand["kind"], number> = { reg: 1, mem: 2, imm: 3, imm64: 4, rel: 5, far: 6 };
+
+/**
+ * What of an instruction a handler is compiled for, as a string key: everything that `Ops` may look at, and nothing that the
+ * record tells.
+ */
+export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" | "reg" | "all"): string {
+	let kinds = 0;
+	let extra = "";
+	for (const operand of insn.operands) {
+		kinds = kinds * 8 + OPERAND_CODE[operand.kind];
+		if (operand.kind === "mem") extra += operand.seg >= 4 ? "f" : operand.seg === 2 ? "s" : "m";
+		else if (operand.kind === "imm" && (specialise === "imm" || specialise === "all")) extra += `i${operand.value}`;
+		else if (operand.kind === "reg") {
+			if (specialise === "reg" || specialise === "all") extra += `r${operand.index}`;
+			if (operand.cls === "gpr8h") extra += "h";
+		}
+	}
+	const sizes = (insn.opBytes << 8) | insn.addrBits;
+	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
+	return `${insn.row.id},${insn.cc},${sizes},${mode},${insn.rep === 0 ? 0 : insn.rep & 1 ? 2 : 1},${kinds},${extra}`;
+}

@@ -1,0 +1,50 @@
+import { unimplemented } from "../../machine/device.ts";
+import type { Insn } from "../../x86/decode/insn.ts";
+import type { Ops } from "../emit/ops.ts";
+import { type Semantics, semanticsOf } from "./registry.ts";
+import "./arithmetic.ts";
+import "./logic.ts";
+import "./move.ts";
+import "./string.ts";
+
+export interface BoundMeaning {
+	readonly specialise: Semantics["specialise"];
+	/** Emits the privilege check and the meaning; the reading commits. */
+	emit(o: Ops): void;
+}
+
+/** Moves to and from segment, control and debug registers are instructions of their own kind: "MOV.seg", "POP.seg" … */
+function keyOf(insn: Insn): string {
+	for (const operand of insn.operands)
+		if (operand.kind === "reg" && (operand.cls === "seg" || operand.cls === "cr" || operand.cls === "dr")) return `${insn.mnemonic}.${operand.cls}`;
+	return insn.mnemonic;
+}
+
+/** Instructions the CPU does not offer (CPUID says so): they raise #UD. */
+const NOT_OFFERED: ReadonlySet<string> = new Set(["vmx", "svm", "smx", "monitor", "lzcnt", "bmi1", "xsaves", "xsavec", "rdpid"]);
+
+/** What an instruction does, or undefined when it is an undefined opcode on this CPU. */
+export function meaningOf(insn: Insn): BoundMeaning | undefined {
+	if (NOT_OFFERED.has(insn.row.feature)) {
+		// Without LZCNT and BMI1 their F3 prefix is ignored, and they are BSR and BSF.
+		const older = insn.mnemonic === "LZCNT" ? "BSR" : insn.mnemonic === "TZCNT" ? "BSF" : undefined;
+		if (older === undefined) return undefined;
+		return bind(insn, older);
+	}
+	return bind(insn, keyOf(insn));
+}
+
+function bind(insn: Insn, key: string): BoundMeaning | undefined {
+	const semantics = semanticsOf(key);
+	if (semantics === undefined) {
+		unimplemented("cpu", key);
+		return undefined;
+	}
+	return {
+		specialise: semantics.specialise,
+		emit(o) {
+			if (insn.row.cpl0) o.raiseIf(o.field32("cpl"), 13, 0);
+			semantics.meaning(o);
+		},
+	};
+}
