@@ -11,6 +11,7 @@ import {
 	EncodingKind,
 	Code as IcedCode,
 	Instruction,
+	MemorySizeExt,
 	Mnemonic,
 	OpKind,
 	Register,
@@ -201,7 +202,8 @@ function compare(bytes: Uint8Array, at: number, bits: CodeBits, iced: Instructio
 	if (name !== icedMnemonic && name !== renamed[icedMnemonic] && !(name === "NOP" && icedMnemonic.startsWith("PREFETCH")))
 		return `${bits}: ${name} for ${icedName}`;
 	if (ours.mnemonic === "NOP") return "";
-	return operandsDiffer(ours, iced) ? `${bits}: operands of ${icedName}` : "";
+	if (operandsDiffer(ours, iced)) return `${bits}: operands of ${icedName}`;
+	return accessDiffers(ours, iced) ? `${bits}: access size of ${icedName}` : "";
 }
 
 function operandTexts(ours: Insn, iced: Instruction): readonly [ours: readonly string[], icedOnes: readonly string[]] {
@@ -215,6 +217,12 @@ function operandTexts(ours: Insn, iced: Instruction): readonly [ours: readonly s
 	// iced leaves XMM0 of the blends, and MONITOR's address, unsaid.
 	if (ours.row.operands.at(-1) === "XMM0" || ours.mnemonic === "MONITOR") list.pop();
 	return [list, icedOnes];
+}
+
+/** Whether memory is accessed in another size; where we say 0, the size is none or depends on state. */
+function accessDiffers(ours: Insn, iced: Instruction): boolean {
+	const mem = ours.operands.find((operand) => operand.kind === "mem");
+	return mem !== undefined && mem.bytes !== 0 && mem.bytes !== MemorySizeExt.size(iced.memorySize);
 }
 
 function operandsDiffer(ours: Insn, iced: Instruction): boolean {
