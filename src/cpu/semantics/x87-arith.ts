@@ -1,0 +1,86 @@
+/** Arithmetic and comparison (SDM Vol. 1 §8.3.5 to §8.3.6); the work is in core/f80-*.ts. */
+import { type Expr, i32, op } from "../../wasm/expr.ts";
+import type { Ops } from "../emit/ops.ts";
+import { define, type Meaning } from "./registry.ts";
+import { guardX87, record, stackIndex } from "./x87-state.ts";
+
+/** A memory operand, loaded before anything changes; integers sign-extended to 32 bits. */
+function source(o: Ops, n: number, isInteger: boolean): { value: Expr; suffix: "Double" | "Single" | "Int" } {
+	const address = o.address(n);
+	const bytes = (o.insn.operands[n] as { bytes: 2 | 4 | 8 }).bytes;
+	const value = o.load({ operand: n }, address, bytes);
+	record(o, address);
+	if (!isInteger) return { value, suffix: bytes === 8 ? "Double" : "Single" };
+	return { value: bytes === 2 ? op("i32Extend16S", value) : value, suffix: "Int" };
+}
+
+function arithmetic(name: string, pops: boolean, isInteger: boolean): Meaning {
+	return (o) => {
+		guardX87(o);
+		if (o.isMem(0)) {
+			const { value, suffix } = source(o, 0, isInteger);
+			o.coreVoid(`x87${name}${suffix}`, o.cpu, value);
+			return;
+		}
+		record(o);
+		o.coreVoid(`x87${name}`, o.cpu, stackIndex(o, 0), stackIndex(o, 1), i32(pops ? 1 : 0));
+	};
+}
+
+for (const name of ["Add", "Sub", "Subr", "Mul", "Div", "Divr"]) {
+	const mnemonic = name.toUpperCase();
+	define(`F${mnemonic}`, arithmetic(name, false, false));
+	define(`F${mnemonic}P`, arithmetic(name, true, false));
+	define(`FI${mnemonic}`, arithmetic(name, false, true));
+}
+
+function compare(isQuiet: boolean, pops: number, isInteger = false): Meaning {
+	return (o) => {
+		guardX87(o);
+		if (o.isMem(0)) {
+			const { value, suffix } = source(o, 0, isInteger);
+			o.coreVoid(`x87Compare${suffix}`, o.cpu, value, i32(pops));
+			return;
+		}
+		record(o);
+		const other = o.insn.operands.length > 1 ? stackIndex(o, 1) : i32(1);
+		o.coreVoid("x87Compare", o.cpu, other, i32(isQuiet ? 1 : 0), i32(pops));
+	};
+}
+
+define("FCOM", compare(false, 0));
+define("FCOMP", compare(false, 1));
+define("FCOMPP", compare(false, 2));
+define("FUCOM", compare(true, 0));
+define("FUCOMP", compare(true, 1));
+define("FUCOMPP", compare(true, 2));
+define("FICOM", compare(false, 0, true));
+define("FICOMP", compare(false, 1, true));
+
+function compareFlags(isQuiet: boolean, pops: number): Meaning {
+	return (o) => {
+		guardX87(o);
+		record(o);
+		const flags = o.core("x87CompareFlags", "i32", o.cpu, stackIndex(o, 1), i32(isQuiet ? 1 : 0), i32(pops));
+		o.setFlags("image", 32, flags);
+	};
+}
+
+define("FCOMI", compareFlags(false, 0));
+define("FCOMIP", compareFlags(false, 1));
+define("FUCOMI", compareFlags(true, 0));
+define("FUCOMIP", compareFlags(true, 1));
+
+/** Instructions on ST(0) alone, or on ST(0) and ST(1), that are one core function. */
+function plain(core: string, ...args: number[]): Meaning {
+	return (o) => {
+		guardX87(o);
+		record(o);
+		o.coreVoid(core, o.cpu, ...args.map(i32));
+	};
+}
+
+define("FTST", plain("x87Test", 0, 0));
+define("FXAM", plain("x87Examine"));
+define("FCHS", plain("x87Sign", 0xffff, 0x8000));
+define("FABS", plain("x87Sign", 0x7fff, 0));
