@@ -16,6 +16,9 @@ export class FunctionBuilder {
 	readonly paramTypes: readonly ValueType[];
 	readonly resultType: ValueType | undefined;
 	readonly #localTypes: ValueType[] = [];
+	/** Temporaries that may be used again, by type, and those handed out since `beginScope`. */
+	readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+	#scope: number[] | undefined;
 	#depth = 0;
 
 	constructor(paramTypes: readonly ValueType[], resultType?: ValueType) {
@@ -25,6 +28,29 @@ export class FunctionBuilder {
 
 	param(index: number): Expr {
 		return localGet(this.paramTypes[index] as ValueType, index);
+	}
+
+	/** From here to `endScope`, temporaries are recycled: nothing may keep them beyond. Keeps big functions' local counts small. */
+	beginScope(): void {
+		this.#scope = [];
+	}
+
+	endScope(): void {
+		for (const local of this.#scope ?? []) this.#free[this.localType(local)].push(local);
+		this.#scope = undefined;
+	}
+
+	/** A temporary: as `local`, but its initial value is undefined, and within a scope it is recycled. */
+	temporary(type: ValueType): number {
+		if (this.#scope === undefined) return this.local(type);
+		const local = this.#free[type].pop() ?? this.local(type);
+		this.#scope.push(local);
+		return local;
+	}
+
+	/** Takes over another builder's locals, number for number (this one has none yet). */
+	adoptLocals(other: FunctionBuilder): void {
+		this.#localTypes.push(...other.#localTypes);
 	}
 
 	/** A fresh local, zero at function entry; returns its number. */
@@ -51,7 +77,7 @@ export class FunctionBuilder {
 	/** Evaluates now, once; the returned expression may be used any number of times. */
 	let(value: Expr): Expr {
 		if (isConst(value)) return value;
-		const local = this.local(value.type);
+		const local = this.temporary(value.type);
 		this.set(local, value);
 		return this.get(local);
 	}
@@ -143,7 +169,7 @@ export class FunctionBuilder {
 	/** Calls now and keeps the result. */
 	callLet(functionIndex: number, type: ValueType, args: readonly Expr[]): Expr {
 		this.call(functionIndex, args);
-		const local = this.local(type);
+		const local = this.temporary(type);
 		this.code.u8(OP.localSet);
 		this.code.u32(local);
 		return this.get(local);
@@ -155,7 +181,7 @@ export class FunctionBuilder {
 		this.code.u8(OP.callIndirect);
 		this.code.u32(typeIndex);
 		this.code.u32(0);
-		const local = this.local(type);
+		const local = this.temporary(type);
 		this.code.u8(OP.localSet);
 		this.code.u32(local);
 		return this.get(local);
@@ -195,7 +221,7 @@ export class FunctionBuilder {
 		this.#opcode(OP[name]);
 		this.code.u32(log2Bytes);
 		this.code.u32(0);
-		const local = this.local(type);
+		const local = this.temporary(type);
 		this.code.u8(OP.localSet);
 		this.code.u32(local);
 		return this.get(local);

@@ -1,4 +1,4 @@
-import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, isConst, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { OpName, ValueType } from "../../wasm/opcodes.ts";
 import type { Insn, MemOperand } from "../../x86/decode/insn.ts";
@@ -49,6 +49,8 @@ export abstract class Ops {
 	readonly isFlat: boolean;
 	readonly isStack32: boolean;
 	protected readonly calls: Callables;
+	/** What is being committed takes effect only on one side of a branch. */
+	protected isConditional = false;
 	#pending: PendingWrite[] = [];
 	#modify: ModifyPlace | undefined;
 
@@ -107,8 +109,9 @@ export abstract class Ops {
 	abstract jump(target: Expr, kind?: "call" | "return"): void;
 	/** Calls a system helper and ends the block; rip is this instruction and the helper moves it. */
 	abstract system(name: string, ...args: Expr[]): void;
-	/** Before a helper that may look at the clock or at `budget`. */
-	protected abstract syncForHelper(): void;
+	/** Around a helper, which may look at the clock or change `budget`. */
+	protected abstract beforeHelper(): void;
+	protected abstract afterHelper(): void;
 
 	// ---- static facts ----
 
@@ -185,8 +188,13 @@ export abstract class Ops {
 		const pending = this.#pending;
 		this.#pending = [];
 		for (const { condition, commit } of pending) {
-			if (condition === undefined) commit();
-			else this.f.if(condition, commit);
+			if (condition === undefined || isConst(condition)) {
+				if (condition === undefined || condition.imm !== 0) commit();
+			} else {
+				this.isConditional = true;
+				this.f.if(condition, commit);
+				this.isConditional = false;
+			}
 		}
 	}
 
@@ -388,6 +396,7 @@ export abstract class Ops {
 		this.f.if(misses, () => {
 			this.#passLinear(linear);
 			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(request(bytes, isStack))]));
+			this.afterHelper();
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
 		return this.f.let(loadOp(LOADS[bytes], host));
@@ -412,6 +421,7 @@ export abstract class Ops {
 		this.#passLinear(linear);
 		this.f.store(STORES[bytes as 1], this.cpu, value, at("scratch"));
 		const status = this.f.callLet(this.calls.index("slowStore"), "i32", [this.cpu, i32(request(bytes, isStack))]);
+		this.afterHelper();
 		this.f.if(status, () => {
 			this.f.if(op("i32Eq", status, i32(2)), () => this.exitSingle());
 			this.exitFault();
@@ -425,17 +435,19 @@ export abstract class Ops {
 		this.f.if(misses, () => {
 			this.#passLinear(linear);
 			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowProbe"), "i32", [this.cpu, i32(request(bytes, this.#isStack(ref)))]));
+			this.afterHelper();
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
 		return { bytes, linear, host };
 	}
 
 	loadPlace(place: ModifyPlace): Expr {
-		const at = this.f.local("i32");
+		const at = this.f.temporary("i32");
 		this.f.set(at, place.host);
 		this.f.if(op("i32Eq", place.host, i32(-1)), () => {
 			this.#passLinear(place.linear);
 			this.f.set(at, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(place.bytes)]));
+			this.afterHelper();
 			this.f.if(op("i32Eqz", this.f.get(at)), () => this.exitFault());
 		});
 		return this.f.let(loadOp(LOADS[place.bytes as 1], this.f.get(at)));
@@ -464,7 +476,7 @@ export abstract class Ops {
 				op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)),
 			),
 		);
-		const host = this.f.local("i32");
+		const host = this.f.temporary("i32");
 		this.f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend)));
 		const misses = wide
 			? op("i64Ne", op("i64And", op("i64Add", linear, i64(bytes - 1)), i64(-4096)), loadOp("i64Load", entry, tag))
@@ -473,7 +485,7 @@ export abstract class Ops {
 	}
 
 	#passLinear(linear: Expr): void {
-		this.syncForHelper();
+		this.beforeHelper();
 		this.f.store("i64Store", this.cpu, linear.type === "i64" ? linear : op("i64ExtendI32U", linear), at("arg0"));
 	}
 
@@ -536,8 +548,10 @@ export abstract class Ops {
 
 	/** Calls a helper that touches no register and may fault; the block goes on. */
 	query(name: string, ...args: Expr[]): void {
-		this.syncForHelper();
-		const status = this.f.callLet(this.calls.index(name), "i32", this.#helperArgs(args));
+		const pinned = args.map((arg) => this.f.let(arg));
+		this.beforeHelper();
+		const status = this.f.callLet(this.calls.index(name), "i32", this.#helperArgs(pinned));
+		this.afterHelper();
 		this.f.if(status, () => this.exitFault());
 	}
 

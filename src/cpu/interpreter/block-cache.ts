@@ -182,7 +182,7 @@ export class BlockCache {
 		view.setInt32(record + REC.callee, this.#handlers.head, true);
 		view.setInt32(record + REC.delta, 0, true);
 		view.setInt32(record + REC.count, count, true);
-		view.setInt32(record + REC.heat, this.hotThreshold === 0 ? 0x7fff_ffff : this.hotThreshold, true);
+		view.setInt32(record + REC.heat, this.hotThreshold === 0 || max === 1 ? 0x7fff_ffff : this.hotThreshold, true);
 		view.setInt32(record + REC.position, -1, true);
 		view.setInt32(next + REC.callee, this.#handlers.end, true);
 		view.setInt32(next + REC.delta, delta, true);

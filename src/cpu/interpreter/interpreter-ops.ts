@@ -163,8 +163,12 @@ export class InterpreterOps extends Ops {
 		return loadOp("i32Load", this.cpu, at("tlbBase"));
 	}
 
-	protected syncForHelper(): void {
+	protected beforeHelper(): void {
 		// Everything is in memory already.
+	}
+
+	protected afterHelper(): void {
+		// And stays there.
 	}
 
 	/** A near branch's target is cut to the operand size (SDM Vol. 2A, JMP: "tempEIP AND 0000FFFFH"). */

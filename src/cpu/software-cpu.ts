@@ -1,0 +1,284 @@
+import type { IoBus } from "../machine/bus.ts";
+import type { Clock } from "../machine/clock.ts";
+import type { CpuBoard, CpuPins } from "../machine/processor.ts";
+import { CallbackWire } from "../machine/wire.ts";
+import type { CpuContext, EntropySource } from "./context.ts";
+import { flushJumpCache } from "./interpreter/block-cache.ts";
+import { REC, RECORD_BYTES } from "./interpreter/record.ts";
+import { Mmu } from "./mmu/mmu.ts";
+import type { SoftwareEngine } from "./software-engine.ts";
+import { CpuState } from "./state/cpu-state.ts";
+import { FLAG } from "./state/flags.ts";
+import { at, EXIT, MODE } from "./state/layout.ts";
+import { deliverException, deliverInterrupt, deliverNmi, initCpu, resetCpu, singleStepTrap, startCpu, updateMode } from "./system/events.ts";
+
+const ACTIVITY = at("activity") >> 2;
+const BUDGET = at("budget") >> 2;
+const BUDGET_TAKEN = at("budgetTaken") >> 2;
+const EXIT_RECORD = at("exitRecord") >> 2;
+const FLAGS = at("flags") >> 2;
+const INTR = at("intrLine") >> 2;
+const MODE_KEY = at("modeKey") >> 2;
+const NMI = at("nmiPending") >> 2;
+const NMI_BLOCKED = at("nmiBlocked") >> 2;
+const SHADOW = at("interruptShadow") >> 2;
+const RIP = at("rip") >> 2;
+
+/** Why `run` came back. */
+export type RunEnd = "budget" | "halted" | "stopped";
+
+export const ACTIVITY_RUNNING = 0;
+export const ACTIVITY_HALTED = 1;
+export const ACTIVITY_WAIT_FOR_SIPI = 2;
+export const ACTIVITY_SHUT_DOWN = 3;
+
+export interface SoftwareCpuEnvironment {
+	readonly index: number;
+	readonly cpuCount: number;
+	readonly io: IoBus;
+	readonly clock: Clock;
+	readonly board: CpuBoard;
+	readonly entropy: EntropySource;
+}
+
+/** One CPU run in software: the loop that enters generated code and sees to everything it leaves for. */
+export class SoftwareCpu {
+	readonly state: CpuState;
+	readonly context: CpuContext;
+	readonly pins: CpuPins;
+	/** A pin has made a halted CPU runnable. */
+	onWake: () => void = () => {};
+	/** Instructions begun since power-on (repeated string instructions count every round). */
+	instructionCount = 0;
+	/** Exits of generated code by kind, for --stats. */
+	readonly exitCounts = new Array<number>(8).fill(0);
+	readonly #engine: SoftwareEngine;
+	readonly #i32: Int32Array;
+	#isStopRequested = false;
+	#slice = 0;
+
+	constructor(engine: SoftwareEngine, environment: SoftwareCpuEnvironment) {
+		this.#engine = engine;
+		const state = new CpuState(engine.memory, environment.index, engine.blockOf(environment.index));
+		this.state = state;
+		this.#i32 = state.i32;
+		const { blocks } = engine;
+		const code = {
+			hasCode: (physPage: number) => blocks.hasCode(physPage),
+			beforeStore: (physAddr: number, bytes: number) => {
+				blocks.invalidate(physAddr, bytes);
+				return false;
+			},
+			flushJumps: (keepGlobal: boolean) => flushJumpCache(state, keepGlobal),
+		};
+		const mmu = new Mmu(state, engine.memory, environment.board, code);
+		this.context = { ...environment, state, memory: engine.memory, mmu, code };
+		engine.attach(environment.index, this.context);
+		const i32 = this.#i32;
+		this.pins = {
+			intr: new CallbackWire((high) => {
+				i32[INTR] = high ? 1 : 0;
+				if (high) this.#attend();
+			}),
+			nmi: () => {
+				i32[NMI] = 1;
+				this.#attend();
+			},
+			init: () => {
+				initCpu(this.context);
+				this.#attend();
+			},
+			startup: (vector) => {
+				if (i32[ACTIVITY] !== ACTIVITY_WAIT_FOR_SIPI) return;
+				startCpu(this.context, vector);
+				this.#attend();
+			},
+			reset: () => {
+				resetCpu(this.context);
+				this.#attend();
+			},
+		};
+		resetCpu(this.context);
+	}
+
+	/** An interrupt (or its like) is there: leave generated code at the next block, or wake up. */
+	#attend(): void {
+		this.#requestExit();
+		if (this.#i32[ACTIVITY] !== ACTIVITY_RUNNING) this.onWake();
+	}
+
+	#requestExit(): void {
+		const i32 = this.#i32;
+		if ((i32[BUDGET] as number) <= 0) return;
+		i32[BUDGET_TAKEN] = (i32[BUDGET_TAKEN] as number) + (i32[BUDGET] as number);
+		i32[BUDGET] = 0;
+	}
+
+	/** Makes `run` return at the next block. */
+	stop(): void {
+		this.#isStopRequested = true;
+		this.#requestExit();
+	}
+
+	/** Instructions of the running slice so far, for a clock that counts them. */
+	get sliceCount(): number {
+		return this.#slice - (this.#i32[BUDGET] as number) - (this.#i32[BUDGET_TAKEN] as number);
+	}
+
+	get isHalted(): boolean {
+		const activity = this.#i32[ACTIVITY];
+		return activity === ACTIVITY_HALTED ? !this.#hasInterrupt() : activity !== ACTIVITY_RUNNING;
+	}
+
+	#hasInterrupt(): boolean {
+		const i32 = this.#i32;
+		if (i32[NMI] !== 0 && i32[NMI_BLOCKED] === 0) return true;
+		return i32[INTR] !== 0 && ((i32[FLAGS] as number) & FLAG.IF) !== 0;
+	}
+
+	/**
+	 * Runs up to `count` instructions. With `exact`, exactly as many unless it halts or is stopped; without, it may end up to one
+	 * block early.
+	 */
+	run(count: number, exact = false): RunEnd {
+		const i32 = this.#i32;
+		const { dispatch } = this.#engine.module;
+		const { base } = this.state;
+		this.#isStopRequested = false;
+		this.#slice = count;
+		i32[BUDGET] = count;
+		i32[BUDGET_TAKEN] = 0;
+		let end: RunEnd = "budget";
+		for (;;) {
+			if (this.#isStopRequested) {
+				end = "stopped";
+				break;
+			}
+			if ((i32[BUDGET_TAKEN] as number) !== 0) {
+				i32[BUDGET] = (i32[BUDGET] as number) + (i32[BUDGET_TAKEN] as number);
+				i32[BUDGET_TAKEN] = 0;
+			}
+			if (i32[SHADOW] === 0 && this.#hasInterrupt()) {
+				this.#takeInterrupt();
+				continue;
+			}
+			if (i32[ACTIVITY] !== ACTIVITY_RUNNING) {
+				end = "halted";
+				break;
+			}
+			if ((i32[BUDGET] as number) <= 0) break;
+			const isTraced = ((i32[FLAGS] as number) & FLAG.TF) !== 0;
+			if (isTraced || i32[SHADOW] !== 0) {
+				this.#step(isTraced);
+				continue;
+			}
+			const exit = dispatch(base, 0);
+			this.exitCounts[exit] = (this.exitCounts[exit] as number) + 1;
+			if (exit === EXIT.lookup) {
+				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverException(this.context);
+			} else if (exit === EXIT.budget) {
+				if ((i32[BUDGET_TAKEN] as number) !== 0) continue;
+				if (!exact) break;
+				this.#step(false);
+			} else this.#handleExit(exit);
+		}
+		this.instructionCount += this.#slice - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
+		this.#slice = 0;
+		i32[BUDGET] = 0;
+		i32[BUDGET_TAKEN] = 0;
+		return end;
+	}
+
+	#takeInterrupt(): void {
+		const i32 = this.#i32;
+		i32[ACTIVITY] = ACTIVITY_RUNNING;
+		if (i32[NMI] !== 0 && i32[NMI_BLOCKED] === 0) {
+			i32[NMI] = 0;
+			deliverNmi(this.context);
+		} else deliverInterrupt(this.context, this.context.board.acknowledgeInterrupt());
+	}
+
+	#handleExit(exit: number): void {
+		switch (exit) {
+			case EXIT.fault:
+				this.#rewind(true);
+				deliverException(this.context);
+				return;
+			case EXIT.single:
+				this.#rewind(true);
+				this.#step(false);
+				return;
+			case EXIT.stale:
+				this.#rewind(true);
+				return;
+			case EXIT.interrupted:
+				this.#rewind(true);
+				return;
+			default:
+				return;
+		}
+	}
+
+	/** rip becomes that of the record where the code gave up, and what had been charged beyond it is given back. */
+	#rewind(refund: boolean): void {
+		const i32 = this.#i32;
+		const record = i32[EXIT_RECORD] as number;
+		if (record === 0) return;
+		i32[EXIT_RECORD] = 0;
+		const { view } = this.#engine.memory;
+		const position = view.getInt32(record + REC.position, true);
+		const delta = view.getInt32(record + REC.delta, true);
+		if (position < 0) return;
+		if (refund) {
+			const head = record - (position + 1) * RECORD_BYTES;
+			i32[BUDGET] = (i32[BUDGET] as number) + view.getInt32(head + REC.count, true) - position;
+		}
+		this.#advanceRip(delta);
+	}
+
+	#advanceRip(delta: number): void {
+		const i32 = this.#i32;
+		const mode = (i32[MODE_KEY] as number) & MODE.codeMask;
+		if (mode === MODE.code64) this.state.set64("rip", this.state.get64("rip") + BigInt(delta));
+		else {
+			const next = ((i32[RIP] as number) + delta) | 0;
+			i32[RIP] = mode === MODE.code16 ? next & 0xffff : next;
+		}
+	}
+
+	/** Runs one instruction, and the trap after it if TF was set before it. */
+	#step(isTraced: boolean): void {
+		const i32 = this.#i32;
+
+		i32[SHADOW] = 0;
+		const key = i32[MODE_KEY] as number;
+		i32[MODE_KEY] = key | MODE.step;
+		const block = this.#engine.blocks.find(this.state, this.context.mmu);
+		if (block === undefined) {
+			updateMode(this.context);
+			deliverException(this.context);
+			return;
+		}
+		// One instruction only: the block behind it must not be entered.
+		const left = i32[BUDGET] as number;
+		i32[BUDGET] = 1;
+		const taken = i32[BUDGET_TAKEN] as number;
+		i32[BUDGET_TAKEN] = 0;
+		const exit = this.#engine.module.dispatch(this.state.base, 0);
+		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
+		i32[BUDGET] = left - used;
+		i32[BUDGET_TAKEN] = taken;
+		updateMode(this.context);
+
+		if (exit === EXIT.fault) {
+			this.#rewind(true);
+			deliverException(this.context);
+			return;
+		}
+		if (exit === EXIT.interrupted || exit === EXIT.stale || exit === EXIT.single) {
+			this.#rewind(true);
+			return;
+		}
+		if (isTraced) singleStepTrap(this.context);
+	}
+}

@@ -1,0 +1,55 @@
+import { assert } from "../base/assert.ts";
+import type { GuestMemory } from "../machine/memory.ts";
+import type { CpuContext } from "./context.ts";
+import { EngineModule, type Helper } from "./engine-module.ts";
+import { BlockCache, RECORDS_FIRST } from "./interpreter/block-cache.ts";
+import { HandlerFactory } from "./interpreter/handlers.ts";
+import { CPU_BYTES } from "./state/layout.ts";
+import { SYSTEM_HELPERS } from "./system/helpers.ts";
+
+/** CPU blocks start here in the engine's area, one after another. */
+const CPUS_FIRST = 64 * 1024;
+export const MAX_CPUS = Math.floor((RECORDS_FIRST - CPUS_FIRST) / CPU_BYTES);
+
+/**
+ * What the CPUs of one worker share: generated code, decoded code and the table of helpers. Guest code runs on one CPU at a
+ * time here, so a locked operation is atomic because nobody else runs.
+ */
+export class SoftwareEngine {
+	readonly memory: GuestMemory;
+	readonly module: EngineModule;
+	readonly handlers: HandlerFactory;
+	readonly blocks: BlockCache;
+	readonly #contexts: CpuContext[] = [];
+
+	constructor(memory: GuestMemory) {
+		this.memory = memory;
+		const helpers: Record<string, Helper> = {
+			slowLoad: (cpu, request) => this.#at(cpu).mmu.slowLoad(request),
+			slowStore: (cpu, request) => this.#at(cpu).mmu.slowStore(request),
+			slowProbe: (cpu, request) => this.#at(cpu).mmu.slowProbe(request),
+		};
+		for (const [name, helper] of Object.entries(SYSTEM_HELPERS)) helpers[name] = (cpu, a, b, c) => helper(this.#at(cpu), a, b, c);
+		this.module = new EngineModule(memory.memory, helpers);
+		this.handlers = new HandlerFactory(this.module);
+		this.blocks = new BlockCache(memory, this.handlers);
+		memory.onMapChanged = () => {
+			for (const context of this.#contexts) context.mmu.flush(false);
+		};
+	}
+
+	#at(cpu: number): CpuContext {
+		return this.#contexts[(cpu - CPUS_FIRST) / CPU_BYTES] as CpuContext;
+	}
+
+	/** Offset of the block of CPU `index`. */
+	blockOf(index: number): number {
+		assert(index < MAX_CPUS, `CPU ${index}: there is room for ${MAX_CPUS}`);
+		return CPUS_FIRST + index * CPU_BYTES;
+	}
+
+	attach(index: number, context: CpuContext): void {
+		this.#contexts[index] = context;
+		this.blocks.attach(context.mmu);
+	}
+}
