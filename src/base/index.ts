@@ -1,3 +1,4 @@
 export * from "./assert.ts";
 export * from "./json.ts";
 export * from "./units.ts";
+export * from "./utf8.ts";

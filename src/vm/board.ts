@@ -1,0 +1,28 @@
+import type { StateValue } from "../base/json.ts";
+import type { CpuPins } from "../machine/processor.ts";
+
+/** What a board tells the machine it is part of. */
+export type BoardEvent =
+	| { readonly kind: "power-off" }
+	| { readonly kind: "reset"; readonly cause: "request" | "triple-fault" }
+	| { readonly kind: "debug-exit"; readonly code: number }
+	| { readonly kind: "serial"; readonly port: number; readonly bytes: Uint8Array };
+
+/** The machine's hold on everything that is not a CPU. */
+export interface Board {
+	/** Set once, before the first instruction. */
+	onEvent: (event: BoardEvent) => void;
+	/** As when power comes on: every device, and the boot image back in memory. The CPUs are reset through their pins. */
+	reset(cpus: readonly CpuPins[]): void;
+	/** Bytes arriving at a serial port; returns how many it takes now. */
+	serialInput(port: number, bytes: Uint8Array): number;
+	/** Called when a serial port can take more, after `serialInput` took less than all. */
+	onSerialRoom: (port: number) => void;
+	pressPowerButton(): void;
+	/** Resolves when no disk or network work is under way: devices can be saved then. */
+	quiesce(): Promise<void>;
+	save(): StateValue;
+	load(state: StateValue): void;
+	/** Flushes and gives back what the devices hold. */
+	close(): Promise<void>;
+}

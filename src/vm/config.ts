@@ -1,0 +1,73 @@
+import { MIB, PAGE_BYTES } from "../base/units.ts";
+import type { Disk } from "../disk/disk.ts";
+import { MAX_RAM_BYTES } from "../machine/memory.ts";
+import { formatSize } from "./quantity.ts";
+import { bytes, flag, instance, integer, list, object, oneOf, optional, type Parser, refuse, size, text, withDefault } from "./schema.ts";
+
+/** Below this no PC operating system that we know of starts, and the boot protocol's own tables get crowded. */
+export const MIN_RAM_BYTES = 16 * MIB;
+export const MAX_CPUS = 32;
+
+const memory: Parser<number> = (value, key) => {
+	const ramBytes = size(value, key);
+	if (ramBytes < MIN_RAM_BYTES) refuse(key, `${formatSize(ramBytes)} is below the minimum of ${formatSize(MIN_RAM_BYTES)}`);
+	if (ramBytes > MAX_RAM_BYTES) refuse(key, `${formatSize(ramBytes)} is above the maximum of ${formatSize(MAX_RAM_BYTES)}`);
+	if (ramBytes % PAGE_BYTES !== 0) refuse(key, `${ramBytes} bytes is no multiple of ${PAGE_BYTES}`);
+	return ramBytes;
+};
+
+const parse = object({
+	/** For messages and events. */
+	name: withDefault(text, "machine"),
+	/** Guest RAM: bytes, or a text such as "256M". */
+	memory: withDefault(memory, 256 * MIB),
+	cpus: withDefault(integer(1, MAX_CPUS), 1),
+	engine: withDefault(oneOf("auto", "translate", "interpret", "kvm"), "auto"),
+	/** A Linux kernel (bzImage, or ELF with a PVH note) to boot directly. */
+	kernel: optional(bytes),
+	initrd: optional(bytes),
+	/** The kernel's command line. */
+	append: optional(text),
+	/** A firmware image, mapped to end at 4 GiB. */
+	bios: optional(bytes),
+	disks: withDefault(
+		list(
+			object({
+				disk: instance<Disk>("a disk", "read", "write", "flush", "close"),
+				bus: withDefault(oneOf("virtio", "ide"), "virtio"),
+			}),
+		),
+		[],
+	),
+	/** How many 16550 serial ports there are, COM1 first. */
+	serialPorts: withDefault(integer(0, 4), 1),
+	/** A byte written to port 0xF4 ends the machine with that exit code. */
+	debugExit: withDefault(flag, false),
+	/** What a reset (or a triple fault) does. */
+	onReset: withDefault(oneOf("reboot", "stop"), "reboot"),
+	/** Guest time follows the host's clock, or counts instructions (one nanosecond each; idle time is skipped). */
+	time: withDefault(oneOf("host", "instructions"), "host"),
+});
+
+/** A whole configuration, defaults filled in. */
+export type MachineConfig = ReturnType<typeof parse>;
+/** What may be written: every key may be left out. */
+export type MachineOptions = {
+	readonly [Key in keyof Omit<MachineConfig, "memory" | "disks">]?: MachineConfig[Key] | undefined;
+} & {
+	readonly memory?: number | string;
+	readonly disks?: readonly { readonly disk: Disk; readonly bus?: "virtio" | "ide" }[];
+};
+
+/** @throws MachineError `config`, its message beginning with the key at fault */
+export function readConfig(options: unknown): MachineConfig {
+	const config = parse(options, "");
+	if (config.kernel !== undefined && config.bios !== undefined)
+		refuse("bios", "a machine boots through firmware or boots a kernel directly, not both");
+	if (config.kernel === undefined) {
+		if (config.initrd !== undefined) refuse("initrd", "there is no kernel to give it to");
+		if (config.append !== undefined) refuse("append", "there is no kernel to give it to");
+		if (config.bios === undefined) refuse("kernel", "nothing to boot: give a kernel or a bios");
+	}
+	return config;
+}

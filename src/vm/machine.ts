@@ -1,0 +1,333 @@
+import type { StateValue } from "../base/json.ts";
+import type { Board, BoardEvent } from "./board.ts";
+import type { MachineConfig } from "./config.ts";
+import { Console } from "./console.ts";
+import { Emitter } from "./emitter.ts";
+import type { CpuEngine } from "./engine.ts";
+import { MachineError } from "./error.ts";
+import type { Host } from "./host.ts";
+import { parseDuration } from "./quantity.ts";
+import { Runner } from "./runner.ts";
+import type { TimeKeeper } from "./time.ts";
+
+export type MachineState = "created" | "running" | "paused" | "stopped";
+
+/** How a machine came to its end. `code` is what a command line passes on. */
+export interface MachineExit {
+	/** `reset` and `triple-fault` only with `onReset: "stop"`; `stopped`: by `stop()`; `failed`: by an error of ours. */
+	readonly reason: "power-off" | "debug-exit" | "reset" | "triple-fault" | "stopped" | "failed";
+	readonly code: number;
+	readonly error?: unknown;
+}
+
+export interface MachineEvents {
+	readonly state: { readonly machine: string; readonly state: MachineState };
+	/** The guest wrote to a serial port. */
+	readonly console: { readonly machine: string; readonly port: number; readonly bytes: Uint8Array };
+	/** The guest reset itself and starts over. */
+	readonly reset: { readonly machine: string; readonly cause: "request" | "triple-fault" };
+	readonly exit: MachineExit;
+}
+
+export interface WaitCondition {
+	/** Text or pattern on a serial port, looked for behind the previous match. */
+	readonly console: string | RegExp;
+	readonly port?: number;
+	/** "60s", "500ms", or a number of seconds; none: as long as it takes. */
+	readonly timeout?: string | number;
+}
+
+export interface MachineStats {
+	readonly engine: string;
+	readonly cpus: number;
+	readonly memoryBytes: number;
+	readonly guestInstructions: number;
+	/** Guest time since power-on. */
+	readonly guestSeconds: number;
+	/** Host time spent in state "running". */
+	readonly wallSeconds: number;
+	readonly idleSeconds: number;
+	readonly slices: number;
+	readonly resets: number;
+	/** The engine's own figures, summed over CPUs. */
+	readonly engineStats: Readonly<Record<string, number>>;
+}
+
+/** What a machine is put together from. */
+export interface MachineParts {
+	readonly config: MachineConfig;
+	readonly host: Host;
+	readonly time: TimeKeeper;
+	readonly cpus: readonly CpuEngine[];
+	readonly board: Board;
+}
+
+/** One virtual PC and its life. Make it with `createMachine`. */
+export class Machine implements AsyncDisposable {
+	readonly name: string;
+	readonly config: MachineConfig;
+	readonly consoles: readonly Console[];
+	readonly #events = new Emitter<MachineEvents>();
+	readonly #parts: MachineParts;
+	readonly #runner: Runner;
+	#state: MachineState = "created";
+	#exit: MachineExit | undefined;
+	/** The loop that is under way; resolved while there is none. */
+	#loop: Promise<void> = Promise.resolve();
+	#resets = 0;
+	#wallNs = 0;
+	#runningSinceNs = 0;
+
+	constructor(parts: MachineParts) {
+		const { config, board } = parts;
+		this.#parts = parts;
+		this.name = config.name;
+		this.config = config;
+		this.#runner = new Runner(parts.host, parts.time, parts.cpus);
+		this.consoles = Array.from({ length: config.serialPorts }, (_, port) => new Console(port, this.#typist(port)));
+		board.onEvent = (event) => this.#onBoardEvent(event);
+		board.reset(parts.cpus.map((cpu) => cpu.pins));
+	}
+
+	get state(): MachineState {
+		return this.#state;
+	}
+
+	/** How it ended; `undefined` before that. */
+	get exit(): MachineExit | undefined {
+		return this.#exit;
+	}
+
+	/** The first serial port. @throws MachineError `config` if there is none */
+	get console(): Console {
+		const first = this.consoles[0];
+		if (first === undefined) throw new MachineError("config", `${this.name}: serialPorts is 0`);
+		return first;
+	}
+
+	/** Calls `listener` at each event of that name; the function returned ends it. */
+	on<Name extends keyof MachineEvents>(name: Name, listener: (event: MachineEvents[Name]) => void): () => void {
+		return this.#events.on(name, listener);
+	}
+
+	/** Powers on. Resolves when the guest runs, not when it has booted. @throws MachineError `state` */
+	async start(): Promise<void> {
+		this.#need("start", "created");
+		this.#go();
+	}
+
+	/** Stops guest time and every CPU, between two instructions. @throws MachineError `state` */
+	async pause(): Promise<void> {
+		this.#need("pause", "running");
+		this.#runner.halt();
+		await this.#loop;
+		// The guest may have ended meanwhile.
+		if (this.#state === "running") this.#enter("paused");
+	}
+
+	/** Goes on after `pause`. @throws MachineError `state` */
+	async resume(): Promise<void> {
+		this.#need("resume", "paused");
+		this.#go();
+	}
+
+	/** Pulls the plug: no word to the guest. What has been written to disks is flushed. Harmless when stopped already. */
+	async stop(): Promise<void> {
+		await this.#finish({ reason: "stopped", code: 0 });
+	}
+
+	/** Presses the power button; what follows is the guest's affair. @throws MachineError `state` */
+	pressPowerButton(): void {
+		this.#need("pressPowerButton", "running");
+		this.post(() => this.#parts.board.pressPowerButton());
+	}
+
+	/** Has `message` carried out on the machine's own thread, between two slices. */
+	post(message: () => void): void {
+		this.#runner.post(message);
+	}
+
+	/** Resolves once the machine has ended, however that came. */
+	async finished(): Promise<MachineExit> {
+		if (this.#exit !== undefined && this.#state === "stopped") return this.#exit;
+		return this.#events.once("exit");
+	}
+
+	/**
+	 * Resolves with the text that matched, as soon as the guest has printed it.
+	 * @throws MachineError `timeout`; `exited` if the machine ends first
+	 */
+	waitFor(condition: WaitCondition): Promise<string> {
+		const timeoutNs = condition.timeout === undefined ? Number.POSITIVE_INFINITY : parseDuration(condition.timeout);
+		const target = this.consoles[condition.port ?? 0];
+		if (timeoutNs === undefined)
+			throw new MachineError("config", `timeout: a time such as "60s" is wanted, not ${String(condition.timeout)}`);
+		if (target === undefined) throw new MachineError("config", `port: there is no serial port ${condition.port ?? 0}`);
+		return new Promise((resolve, reject) => {
+			const timer = this.#parts.host.sleep(timeoutNs);
+			let isSettled = false;
+			const settle = (end: () => void): void => {
+				if (isSettled) return;
+				isSettled = true;
+				giveUp();
+				offExit();
+				timer.wake();
+				end();
+			};
+			const fail = (kind: "timeout" | "exited", what: string) =>
+				settle(() =>
+					reject(new MachineError(kind, `${this.name}: ${what} before ${condition.console} appeared; last line: ${lastLine(target.text)}`)),
+				);
+			let giveUp = (): void => {};
+			const offExit = this.on("exit", (exit) => fail("exited", `ended (${exit.reason})`));
+			giveUp = target.expect(condition.console, (match) => settle(() => resolve(match)));
+			if (isSettled) return;
+			if (this.#state === "stopped") fail("exited", `ended (${this.#exit?.reason ?? "stopped"})`);
+			else void timer.done.then(() => fail("timeout", `${condition.timeout} passed`));
+		});
+	}
+
+	get stats(): MachineStats {
+		const { cpus, host, time, config } = this.#parts;
+		const engineStats: Record<string, number> = {};
+		for (const cpu of cpus) for (const [name, value] of Object.entries(cpu.stats())) engineStats[name] = (engineStats[name] ?? 0) + value;
+		const runningNs = this.#state === "running" ? host.nowNs() - this.#runningSinceNs : 0;
+		return {
+			engine: cpus[0]?.name ?? "none",
+			cpus: cpus.length,
+			memoryBytes: config.memory,
+			guestInstructions: cpus.reduce((sum, cpu) => sum + cpu.instructionCount, 0),
+			guestSeconds: time.clock.nowNs / 1e9,
+			wallSeconds: (this.#wallNs + runningNs) / 1e9,
+			idleSeconds: this.#runner.stats.sleptNs / 1e9,
+			slices: this.#runner.stats.slices,
+			resets: this.#resets,
+			engineStats,
+		};
+	}
+
+	/** Everything but the contents of memory and disks. @throws MachineError `state` unless paused */
+	async save(): Promise<StateValue> {
+		this.#need("save", "paused");
+		await this.#parts.board.quiesce();
+		return {
+			nowNs: this.#parts.time.clock.nowNs,
+			cpus: this.#parts.cpus.map((cpu) => cpu.save()),
+			board: this.#parts.board.save(),
+		};
+	}
+
+	async [Symbol.asyncDispose](): Promise<void> {
+		await this.stop();
+	}
+
+	#go(): void {
+		this.#runningSinceNs = this.#parts.host.nowNs();
+		this.#enter("running");
+		this.#loop = this.#runner.run().then(
+			() => this.#loopEnded(),
+			(error: unknown) => {
+				this.#exit ??= { reason: "failed", code: 125, error };
+				this.#loopEnded();
+			},
+		);
+	}
+
+	#loopEnded(): void {
+		this.#wallNs += this.#parts.host.nowNs() - this.#runningSinceNs;
+		if (this.#exit !== undefined) void this.#finish(this.#exit);
+	}
+
+	#closing: Promise<void> | undefined;
+
+	#finish(exit: MachineExit): Promise<void> {
+		this.#exit ??= exit;
+		this.#closing ??= this.#close();
+		return this.#closing;
+	}
+
+	async #close(): Promise<void> {
+		this.#runner.halt();
+		await this.#loop;
+		let exit = this.#exit as MachineExit;
+		try {
+			await this.#parts.board.quiesce();
+			await this.#parts.board.close();
+		} catch (error) {
+			// A guest's data may not have reached the disk: whoever waits has to know.
+			exit = { reason: "failed", code: 125, error };
+			this.#exit = exit;
+		}
+		for (const cpu of this.#parts.cpus) cpu.dispose();
+		this.#enter("stopped");
+		for (const target of this.consoles) target.close();
+		this.#events.emit("exit", exit);
+	}
+
+	#enter(state: MachineState): void {
+		this.#state = state;
+		this.#events.emit("state", { machine: this.name, state });
+	}
+
+	#need(call: string, ...states: readonly MachineState[]): void {
+		if (!states.includes(this.#state) || this.#closing !== undefined)
+			throw new MachineError("state", `${this.name}: ${call} needs a machine that is ${states.join(" or ")}, this one is ${this.#state}`);
+	}
+
+	#onBoardEvent(event: BoardEvent): void {
+		switch (event.kind) {
+			case "serial":
+				this.#events.emit("console", { machine: this.name, port: event.port, bytes: event.bytes });
+				this.consoles[event.port]?.receive(event.bytes);
+				return;
+			case "power-off":
+				this.#end({ reason: "power-off", code: 0 });
+				return;
+			case "debug-exit":
+				this.#end({ reason: "debug-exit", code: event.code });
+				return;
+			case "reset":
+				if (this.config.onReset === "stop")
+					this.#end({ reason: event.cause === "request" ? "reset" : event.cause, code: event.cause === "request" ? 0 : 1 });
+				else this.#runner.post(() => this.#restart(event.cause));
+		}
+	}
+
+	#end(exit: MachineExit): void {
+		this.#exit ??= exit;
+		this.#runner.halt();
+	}
+
+	#restart(cause: "request" | "triple-fault"): void {
+		this.#resets++;
+		this.#parts.board.reset(this.#parts.cpus.map((cpu) => cpu.pins));
+		this.#events.emit("reset", { machine: this.name, cause });
+	}
+
+	/** Types at a port no faster than the guest takes it; the rest waits here. */
+	#typist(port: number): (bytes: Uint8Array) => void {
+		const { board } = this.#parts;
+		const queue: Uint8Array[] = [];
+		const push = (): void => {
+			for (let bytes = queue.shift(); bytes !== undefined; bytes = queue.shift()) {
+				const taken = board.serialInput(port, bytes);
+				if (taken < bytes.length) {
+					queue.unshift(bytes.subarray(taken));
+					return;
+				}
+			}
+		};
+		const before = board.onSerialRoom;
+		board.onSerialRoom = (which) => (which === port ? push() : before(which));
+		return (bytes) => {
+			if (bytes.length === 0 || this.#state === "stopped") return;
+			queue.push(bytes.slice());
+			if (queue.length === 1) this.#runner.post(push);
+		};
+	}
+}
+
+function lastLine(text: string): string {
+	const lines = text.split("\n").map((line) => line.trim());
+	return JSON.stringify(lines.findLast((line) => line !== "") ?? "");
+}

@@ -1,0 +1,120 @@
+import { NS_PER_MS, type Ns } from "../base/units.ts";
+import type { CpuEngine } from "./engine.ts";
+import type { Host, Sleep } from "./host.ts";
+import type { TimeKeeper } from "./time.ts";
+
+/** Longest stretch without looking at the inbox and the host's events: what a key press or a finished read may have to wait. */
+const SLICE_NS = 2 * NS_PER_MS;
+/** With several CPUs on one thread, how long each runs before the next one does: a spin lock's holder gets on soon. */
+const TURN_NS = NS_PER_MS / 5;
+
+export interface RunnerStats {
+	/** Times the machine let the host's events in. */
+	slices: number;
+	/** Times it had nothing to do and slept. */
+	sleeps: number;
+	sleptNs: number;
+}
+
+/**
+ * The machine's loop: timers, CPUs, the outside's messages, sleep. Everything that touches the machine happens in here,
+ * one thing after another; `post` is how the outside gets in.
+ */
+export class Runner {
+	readonly stats: RunnerStats = { slices: 0, sleeps: 0, sleptNs: 0 };
+	readonly #host: Host;
+	readonly #time: TimeKeeper;
+	readonly #cpus: readonly CpuEngine[];
+	readonly #inbox: (() => void)[] = [];
+	#sleep: Sleep | undefined;
+	#isAsked = false;
+	#running: CpuEngine | undefined;
+
+	constructor(host: Host, time: TimeKeeper, cpus: readonly CpuEngine[]) {
+		this.#host = host;
+		this.#time = time;
+		this.#cpus = cpus;
+		time.clock.onDeadlineMoved = (deadlineNs) => {
+			this.#running?.hasten(deadlineNs);
+			this.#sleep?.wake();
+		};
+		for (const cpu of cpus) cpu.onWake = () => this.#sleep?.wake();
+	}
+
+	/** Has `message` carried out between two slices; soon, if the machine runs, else when it next does. */
+	post(message: () => void): void {
+		this.#inbox.push(message);
+		this.#running?.stop();
+		this.#sleep?.wake();
+	}
+
+	/** Makes `run` resolve after the instruction at hand. */
+	halt(): void {
+		this.#isAsked = true;
+		this.#running?.stop();
+		this.#sleep?.wake();
+	}
+
+	/** Runs until `halt`. */
+	async run(): Promise<void> {
+		this.#isAsked = false;
+		this.#time.start();
+		try {
+			while (!this.#isAsked) {
+				this.#drain();
+				if (this.#isAsked) break;
+				const sliceEndNs = this.#time.clock.nowNs + SLICE_NS;
+				const hasWork = this.#slice(sliceEndNs);
+				if (this.#isAsked) break;
+				if (hasWork || this.#inbox.length > 0) {
+					this.stats.slices++;
+					await this.#host.yield();
+				} else await this.#idle();
+			}
+		} finally {
+			this.#time.stop();
+		}
+	}
+
+	#drain(): void {
+		for (let message = this.#inbox.shift(); message !== undefined; message = this.#inbox.shift()) message();
+	}
+
+	/** Timers and CPUs until `endNs`; false as soon as every CPU waits for something. */
+	#slice(endNs: Ns): boolean {
+		const { clock } = this.#time;
+		while (!this.#isAsked && this.#inbox.length === 0) {
+			clock.runDue();
+			const nowNs = clock.nowNs;
+			if (nowNs >= endNs) return true;
+			let hasRun = false;
+			for (const cpu of this.#cpus) {
+				if (cpu.isHalted || this.#isAsked) continue;
+				hasRun = true;
+				const turnEndNs = this.#cpus.length === 1 ? endNs : Math.min(endNs, clock.nowNs + TURN_NS);
+				this.#running = cpu;
+				try {
+					cpu.run(Math.min(turnEndNs, clock.nextDeadlineNs));
+				} finally {
+					this.#running = undefined;
+				}
+			}
+			if (!hasRun && clock.nextDeadlineNs > clock.nowNs) return false;
+		}
+		return true;
+	}
+
+	/** All CPUs wait. Work that is under way on the host may end that, so the host's events come first. */
+	async #idle(): Promise<void> {
+		await this.#host.yield();
+		if (this.#isAsked || this.#inbox.length > 0 || this.#cpus.some((cpu) => !cpu.isHalted)) return;
+		const delayNs = this.#time.idle(this.#time.clock.nextDeadlineNs);
+		if (delayNs <= 0) return;
+		const beganNs = this.#host.nowNs();
+		this.#sleep = this.#host.sleep(delayNs);
+		await this.#sleep.done;
+		this.#sleep = undefined;
+		this.stats.sleeps++;
+		this.stats.sleptNs += this.#host.nowNs() - beganNs;
+	}
+}
