@@ -2,6 +2,7 @@
 import "./f80-add.ts";
 import "./f80-arith.ts";
 import "./f80-compare.ts";
+import "./f80-image.ts";
 import "./f80-load.ts";
 import "./f80-mul.ts";
 import "./f80-round.ts";

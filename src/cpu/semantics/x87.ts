@@ -3,3 +3,4 @@ import "../core/f80.ts";
 import "./x87-arith.ts";
 import "./x87-control.ts";
 import "./x87-data.ts";
+import "./x87-image.ts";

@@ -143,6 +143,10 @@ const FIELDS = {
 	/** Where slow loads leave data and slow stores find it; 64 bytes so that FXSAVE-sized pieces pass. */
 	scratch: runtime("v128", 4),
 	scratchVector: runtime("v128", 4),
+	/** An x87 environment or state on its way to or from memory (FNSAVE: 108 bytes). */
+	x87Image: runtime("v128", 7),
+	/** Where the x87's transcendental functions keep 128-bit numbers. */
+	x87Fixed: runtime("v128", 16),
 } as const satisfies Record<string, FieldSpec>;
 
 export type FieldName = keyof typeof FIELDS;
