@@ -1,0 +1,216 @@
+import { Decoder, DecoderOptions, type Instruction, Mnemonic } from "iced-x86";
+import { AREAS, CODE_ADDRESS, codeOf, initialIp, type Patch, type TestCase, type TestResult } from "./format.ts";
+import { COMPARED_FLAGS, flagEffects } from "./undefined.ts";
+import { baseMemory } from "./values.ts";
+
+/** A case, and memory in it that is nobody's to promise. */
+export type ComparedCase = TestCase & { readonly ignored?: readonly { readonly address: number; readonly length: number }[] };
+
+export interface Difference {
+	/** `rax`, `flags`, `vector`, `memory 20000010`, `xmm3`, … */
+	readonly where: string;
+	readonly expected: string;
+	readonly actual: string;
+}
+
+const GPR_NAMES = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
+const SEGMENT_NAMES = ["es", "cs", "ss", "ds", "fs", "gs"];
+const VECTOR_PAGE_FAULT = 14;
+const ERROR_PRESENT = 1;
+/** Linux says "present" of every fault in the kernel's half, so as not to tell what is mapped there. */
+const FIRST_KERNEL_ADDRESS = 0x0000_8000_0000_0000n;
+
+/** What memory holds when nothing has run: made once. */
+const base = baseMemory();
+
+/** All that the architecture promises and the two results do not share. */
+export function compare(testCase: ComparedCase, expected: TestResult, actual: TestResult): Difference[] {
+	if (sameBytes(expected.bytes, actual.bytes)) return [];
+	const differences: Difference[] = [];
+	const note = (where: string, a: bigint | number | string, b: bigint | number | string): void => {
+		if (a !== b) differences.push({ where, expected: shown(a), actual: shown(b) });
+	};
+	note("status", expected.status, actual.status);
+	// Where a loop is caught is chance.
+	if (expected.status !== "fault" || actual.status !== "fault") return differences;
+	note("vector", expected.vector, actual.vector);
+	if (expected.vector === VECTOR_PAGE_FAULT) note("cr2", expected.cr2, actual.cr2);
+	const errorMask = expected.vector === VECTOR_PAGE_FAULT && expected.cr2 >= FIRST_KERNEL_ADDRESS ? ~ERROR_PRESENT : ~0;
+	note("error", expected.errorCode & errorMask, actual.errorCode & errorMask);
+	note("rip", expected.rip, actual.rip);
+	for (let register = 0; register < 16; register++) note(GPR_NAMES[register] as string, expected.gpr(register), actual.gpr(register));
+	for (let segment = 0; segment < 6; segment++)
+		note(SEGMENT_NAMES[segment] as string, expected.selector(segment), actual.selector(segment));
+	if (((expected.rflags ^ actual.rflags) & COMPARED_FLAGS) !== 0) {
+		const mask = COMPARED_FLAGS & ~openFlagsAt(testCase, expected.rip);
+		note("flags", expected.rflags & mask, actual.rflags & mask);
+	}
+	compareFx(testCase, expected.fx, actual.fx, note);
+	compareMemory(testCase, expected.diffs, actual.diffs, note);
+	return differences;
+}
+
+type Note = (where: string, expected: bigint | number | string, actual: bigint | number | string) => void;
+
+const shown = (value: bigint | number | string): string => (typeof value === "string" ? value : value.toString(16));
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+	return a.length === b.length && Buffer.compare(a, b) === 0;
+}
+
+/**
+ * Flags that are open where the case ended. Before the fault the sequence may have jumped over instructions: a flag is
+ * open if it is so after any of the instructions before that place.
+ */
+function openFlagsAt(testCase: TestCase, rip: bigint): number {
+	let open = 0;
+	let everOpen = 0;
+	let hasBranch = false;
+	const start = BigInt(initialIp(testCase));
+	forEachInstruction(testCase, (instruction) => {
+		// The one that faults counts too: it may have done part of its work (a repeated comparison, a POPF that traps).
+		if (instruction.ip > rip) return;
+		const effects = flagEffects(instruction);
+		open = (open & ~effects.defined) | effects.undefined;
+		everOpen |= effects.undefined;
+		if (instruction.flowControl !== 0) hasBranch = true;
+	});
+	return hasBranch || rip < start ? everOpen : open;
+}
+
+export function forEachInstruction(testCase: TestCase, visit: (instruction: Instruction) => void): void {
+	const code = codeOf(testCase);
+	const decoder = new Decoder(testCase.mode, code, DecoderOptions.None);
+	decoder.ip = BigInt(initialIp(testCase));
+	while (decoder.canDecode) {
+		const instruction = decoder.decode();
+		visit(instruction);
+		instruction.free();
+	}
+	decoder.free();
+}
+
+/** The vendors' own approximations: 12 bits of a reciprocal are promised, no more. */
+const RECIPROCALS = new Set(["Rcpps", "Rcpss", "Rsqrtps", "Rsqrtss"]);
+const TRANSCENDENTALS = new Set(["Fsin", "Fcos", "Fsincos", "Fptan", "Fpatan", "F2xm1", "Fyl2x", "Fyl2xp1"]);
+
+function hasAny(testCase: TestCase, names: ReadonlySet<string>): boolean {
+	let has = false;
+	forEachInstruction(testCase, (instruction) => {
+		if (names.has(Mnemonic[instruction.mnemonic] as string)) has = true;
+	});
+	return has;
+}
+
+function compareFx(testCase: TestCase, expected: Uint8Array, actual: Uint8Array, note: Note): void {
+	const a = new DataView(expected.buffer, expected.byteOffset, expected.byteLength);
+	const b = new DataView(actual.buffer, actual.byteOffset, actual.byteLength);
+	note("fcw", a.getUint16(0, true), b.getUint16(0, true));
+	note("fsw", a.getUint16(2, true), b.getUint16(2, true));
+	note("ftw", a.getUint8(4), b.getUint8(4));
+	note("mxcsr", a.getUint32(24, true), b.getUint32(24, true));
+	for (let register = 0; register < 8; register++) {
+		const at = 32 + register * 16;
+		const text = (view: DataView): string => `${hex(view.getUint16(at + 8, true), 4)}:${hex(view.getBigUint64(at, true), 16)}`;
+		if (text(a) === text(b)) continue;
+		if (isSameButLastBits(a, b, at) && hasAny(testCase, TRANSCENDENTALS)) continue;
+		note(`st${register}`, text(a), text(b));
+	}
+	for (let register = 0; register < 16; register++) {
+		const at = 160 + register * 16;
+		const text = (view: DataView): string => `${hex(view.getBigUint64(at + 8, true), 16)}:${hex(view.getBigUint64(at, true), 16)}`;
+		if (text(a) === text(b)) continue;
+		if (isSameReciprocal(a, b, at) && hasAny(testCase, RECIPROCALS)) continue;
+		note(`xmm${register}`, text(a), text(b));
+	}
+}
+
+const hex = (value: number | bigint, digits: number): string => value.toString(16).padStart(digits, "0");
+
+/** Transcendental functions are within one unit in the last place (Intel SDM Vol. 1 §8.3.10); two processors, within two. */
+function isSameButLastBits(a: DataView, b: DataView, at: number): boolean {
+	const value = (view: DataView): bigint =>
+		(BigInt(view.getUint16(at + 8, true) & 0x7fff) << 63n) + (view.getBigUint64(at, true) & 0x7fff_ffff_ffff_ffffn);
+	if (((a.getUint16(at + 8, true) ^ b.getUint16(at + 8, true)) & 0x8000) !== 0) return false;
+	const distance = value(a) - value(b);
+	return distance >= -2n && distance <= 2n;
+}
+
+/** Relative error up to 1.5 × 2⁻¹² each (Intel SDM Vol. 2, RCPPS): 2⁻¹⁰ between two of them. */
+function isSameReciprocal(a: DataView, b: DataView, at: number): boolean {
+	for (let lane = 0; lane < 4; lane++) {
+		const left = a.getFloat32(at + lane * 4, true);
+		const right = b.getFloat32(at + lane * 4, true);
+		if (a.getUint32(at + lane * 4, true) === b.getUint32(at + lane * 4, true)) continue;
+		if (!(Math.abs(left - right) <= Math.abs(left) / 1024)) return false;
+	}
+	return true;
+}
+
+/** Word by word, so that it does not matter how an engine cuts its list. */
+function compareMemory(testCase: ComparedCase, expected: Patch[], actual: Patch[], note: Note): void {
+	const a = wordsOf(expected);
+	const b = wordsOf(actual);
+	const addresses = [...new Set([...a.keys(), ...b.keys()])].sort((left, right) => left - right);
+	for (const address of addresses) {
+		const left = a.get(address) ?? before(testCase, address);
+		const right = b.get(address) ?? before(testCase, address);
+		const mask = ignoreMask(testCase.ignored ?? [], address);
+		if ((left & mask) !== (right & mask)) note(`memory ${hex(address, 8)}`, hex(left & mask, 16), hex(right & mask, 16));
+	}
+}
+
+function wordsOf(diffs: readonly Patch[]): Map<number, bigint> {
+	const words = new Map<number, bigint>();
+	for (const { address, bytes } of diffs) {
+		const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		for (let at = 0; at + 8 <= bytes.length; at += 8) words.set(address + at, view.getBigUint64(at, true));
+	}
+	return words;
+}
+
+/** The word as the case found it. */
+function before(testCase: TestCase, address: number): bigint {
+	const memory = memoryOf(testCase, address, 8);
+	return new DataView(memory.buffer).getBigUint64(0, true);
+}
+
+/** A few bytes of memory at the start of a case. */
+export function memoryOf(testCase: TestCase, address: number, count: number): Uint8Array {
+	const bytes = new Uint8Array(count);
+	for (const area of AREAS)
+		if (address >= area.address && address + count <= area.address + area.sizeBytes) {
+			const at = area.imageOffset + address - area.address;
+			bytes.set(base.subarray(at, at + count));
+		}
+	overlay(bytes, address, testCase.codeAddress, codeOf(testCase));
+	for (const patch of testCase.patches) overlay(bytes, address, patch.address, patch.bytes);
+	return bytes;
+}
+
+function overlay(bytes: Uint8Array, address: number, patchAddress: number, patch: Uint8Array): void {
+	for (let index = 0; index < bytes.length; index++) {
+		const at = address + index - patchAddress;
+		if (at >= 0 && at < patch.length) bytes[index] = patch[at] as number;
+	}
+}
+
+function ignoreMask(ignored: NonNullable<ComparedCase["ignored"]>, address: number): bigint {
+	let mask = 0xffff_ffff_ffff_ffffn;
+	for (const range of ignored)
+		for (let byte = 0; byte < 8; byte++)
+			if (address + byte >= range.address && address + byte < range.address + range.length) mask &= ~(0xffn << BigInt(byte * 8));
+	return mask;
+}
+
+/** One line per instruction of the code as it was laid down. */
+export function disassemble(testCase: TestCase): string[] {
+	const lines: string[] = [];
+	forEachInstruction(testCase, (instruction) => lines.push(instruction.toString()));
+	return lines;
+}
+
+/** For messages: the address in the case's code, relative to its start. */
+export function codeOffset(testCase: TestCase, rip: bigint): number {
+	return Number(rip) + (testCase.mode === 16 ? CODE_ADDRESS : 0) - testCase.codeAddress;
+}

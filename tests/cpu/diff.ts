@@ -1,0 +1,191 @@
+/**
+ * The differential tester: `node tests/cpu/diff.ts --count 1000000 --seed 1 --modes 64,32,16 --engine interpret`.
+ * Runs generated code on the host's processor and on an engine, and lists by instruction where they differ.
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { Mnemonic } from "iced-x86";
+import { compare, type Difference, disassemble, forEachInstruction } from "./compare.ts";
+import { openEngine } from "./engines.ts";
+import type { Mode } from "./format.ts";
+import { type Generated, Generator } from "./generate.ts";
+import { knownFailureOf } from "./known.ts";
+import { CompileError, NativeEngine } from "./native.ts";
+import { toRegression } from "./regression.ts";
+import { shrink } from "./shrink.ts";
+
+const { values: options } = parseArgs({
+	options: {
+		count: { type: "string", default: "1000000" },
+		seed: { type: "string", default: "1" },
+		modes: { type: "string", default: "64,32,16" },
+		engine: { type: "string", default: "interpret" },
+		only: { type: "string" },
+		batch: { type: "string", default: "10000" },
+		show: { type: "string", default: "3" },
+		json: { type: "boolean", default: false },
+		keep: { type: "boolean", default: false },
+		help: { type: "boolean", default: false },
+	},
+});
+
+if (options.help) {
+	console.log(`node tests/cpu/diff.ts [options]
+  --count N       instructions to run, all modes together (default 1000000)
+  --seed N        the same seed, modes and batch give the same cases
+  --modes LIST    of 64, 32, 16
+  --engine NAME   interpret, translate, qemu-user
+  --only REGEX    only instructions whose name matches, for instance '^Shld_'
+  --show N        shrink and print at most N differences per instruction (default 3)
+  --keep          write those into tests/cpu/regressions/
+  --json          a summary in JSON on standard output, nothing else`);
+	process.exit(0);
+}
+
+interface Tally {
+	count: number;
+	readonly fields: Map<string, number>;
+	readonly samples: Generated[];
+	known: number;
+}
+
+const wantedInstructions = Number(options.count);
+const batchSize = Number(options.batch);
+const showCount = Number(options.show);
+const modes = options.modes.split(",").map(Number) as Mode[];
+const only = options.only === undefined ? undefined : new RegExp(options.only);
+const say = (text: string): void => {
+	if (!options.json) console.log(text);
+};
+
+const oracle = new NativeEngine();
+const engine = await openEngine(options.engine);
+const tallies = new Map<string, Tally>();
+const totals = { cases: 0, instructions: 0, mismatches: 0, known: 0, timeouts: 0, lost: 0, unstable: 0 };
+const spent = { generateMs: 0, nativeMs: 0, engineMs: 0, compareMs: 0 };
+
+/** The instruction to blame: run ever longer beginnings of the case; the first that differs ends with it. */
+function blame(testCase: Generated): string {
+	const prefixes = testCase.instructions.map((_, index) => ({ ...testCase, instructions: testCase.instructions.slice(0, index + 1) }));
+	const expected = oracle.run(prefixes);
+	const actual = engine.run(prefixes);
+	const first = prefixes.findIndex((prefix, index) => compare(prefix, expected[index]!, actual[index]!).length > 0);
+	if (first < 0) return "(unstable)";
+	let text = "";
+	let at = 0;
+	forEachInstruction(testCase, (instruction) => {
+		if (at++ === first) text = Mnemonic[instruction.mnemonic]?.toLowerCase() ?? "";
+	});
+	return text;
+}
+
+function note(testCase: Generated, differences: readonly Difference[]): void {
+	const name = `${blame(testCase)} ${testCase.mode}`;
+	if (name.startsWith("(unstable)")) {
+		totals.unstable++;
+		return;
+	}
+	const tally: Tally = tallies.get(name) ?? { count: 0, fields: new Map(), samples: [], known: 0 };
+	tallies.set(name, tally);
+	if (knownFailureOf(engine.name, testCase, differences) !== undefined) {
+		tally.known++;
+		totals.known++;
+		return;
+	}
+	totals.mismatches++;
+	tally.count++;
+	const field = (differences[0] as Difference).where.replace(/^memory .*/, "memory").replace(/^(r[a-d]x|r[sb]p|r[sd]i|r\d+)$/, "gpr");
+	tally.fields.set(field, (tally.fields.get(field) ?? 0) + 1);
+	if (tally.samples.length < showCount) tally.samples.push(testCase);
+}
+
+function runBatch(generator: Generator): void {
+	const clock = [performance.now()];
+	const cases: Generated[] = [];
+	for (let index = 0; index < batchSize && totals.instructions < wantedInstructions; index++) {
+		const testCase = generator.next();
+		cases.push(testCase);
+		totals.instructions += testCase.instructions.length;
+	}
+	totals.cases += cases.length;
+	clock.push(performance.now());
+	const expected = oracle.run(cases);
+	clock.push(performance.now());
+	const actual = engine.run(cases);
+	clock.push(performance.now());
+	for (let index = 0; index < cases.length; index++) {
+		const testCase = cases[index]!;
+		if (expected[index]!.status === "not-run") {
+			totals.lost++;
+			continue;
+		}
+		if (expected[index]!.status === "timeout") totals.timeouts++;
+		const differences = compare(testCase, expected[index]!, actual[index]!);
+		if (differences.length > 0) note(testCase, differences);
+	}
+	clock.push(performance.now());
+	spent.generateMs += clock[1]! - clock[0]!;
+	spent.nativeMs += clock[2]! - clock[1]!;
+	spent.engineMs += clock[3]! - clock[2]!;
+	spent.compareMs += clock[4]! - clock[3]!;
+}
+
+/** Prints a shrunk difference and, when asked, keeps it. */
+function report(name: string, sample: Generated, serial: number): void {
+	const small = shrink(sample, oracle, engine) ?? sample;
+	const expected = oracle.run([small])[0]!;
+	const actual = engine.run([small])[0]!;
+	const differences = compare(small, expected, actual);
+	say(`  ${small.instructions.map((bytes) => Buffer.from(bytes).toString("hex")).join(" ")}  ${disassemble(small).join("; ")}`);
+	for (const { where, expected: native, actual: got } of differences.slice(0, 6))
+		say(`      ${where}: native ${native}, ${engine.name} ${got}`);
+	if (!options.keep) return;
+	const folder = fileURLToPath(new URL("regressions/", import.meta.url));
+	mkdirSync(folder, { recursive: true });
+	const regression = toRegression(small, expected, { engine: engine.name, differences });
+	writeFileSync(join(folder, `${name.replace(" ", "-")}-${serial}.json`), `${JSON.stringify(regression, undefined, "\t")}\n`);
+}
+
+const startMs = performance.now();
+try {
+	const generators = modes.filter((mode) => engine.supports(mode)).map((mode) => new Generator(Number(options.seed), mode, only));
+	if (generators.length === 0) throw new RangeError(`${engine.name} runs none of the modes ${options.modes}`);
+	let lastSaidMs = startMs;
+	for (let turn = 0; totals.instructions < wantedInstructions; turn++) {
+		runBatch(generators[turn % generators.length] as Generator);
+		const nowMs = performance.now();
+		if (nowMs - lastSaidMs < 5000) continue;
+		lastSaidMs = nowMs;
+		const rate = Math.round(totals.instructions / ((nowMs - startMs) / 1000));
+		say(`${totals.instructions} instructions, ${rate}/s, ${totals.mismatches} differences (${totals.known} known)`);
+	}
+} catch (error) {
+	if (!(error instanceof CompileError)) throw error;
+	console.error(`skipped: no compiler for the native runner (${error.message.split("\n")[0]})`);
+	process.exit(0);
+}
+
+const sorted = [...tallies].filter(([, tally]) => tally.count > 0).sort(([, a], [, b]) => b.count - a.count);
+for (const [name, tally] of sorted) {
+	const fields = [...tally.fields].map(([field, count]) => `${field} ${count}`).join(", ");
+	say(`${name}: ${tally.count} (${fields})${tally.known > 0 ? `, ${tally.known} known` : ""}`);
+	for (const [index, sample] of tally.samples.entries()) report(name, sample, index);
+}
+const seconds = (performance.now() - startMs) / 1000;
+const summary = {
+	engine: engine.name,
+	seed: Number(options.seed),
+	modes,
+	...totals,
+	seconds: Math.round(seconds * 10) / 10,
+	instructionsPerSecond: Math.round(totals.instructions / seconds),
+	spentMs: Object.fromEntries(Object.entries(spent).map(([part, ms]) => [part, Math.round(ms)])),
+	byInstruction: Object.fromEntries(
+		sorted.map(([name, tally]) => [name, { count: tally.count, fields: Object.fromEntries(tally.fields) }]),
+	),
+};
+if (options.json) console.log(JSON.stringify(summary, undefined, "\t"));
+else console.log(JSON.stringify({ ...summary, byInstruction: undefined }));
+process.exit(totals.mismatches > 0 ? 1 : 0);
