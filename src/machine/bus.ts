@@ -24,7 +24,11 @@ export class BusConflictError extends InternalError {}
 /** Reads `bytes` from a handler, split into the widths that it takes. Unsigned. */
 export function readSplit(handler: IoHandler, offset: number, bytes: number): number {
 	const step = handler.accessBytes.max;
-	if (bytes <= step) return handler.read(offset, bytes) >>> 0;
+	if (bytes <= step) {
+		const value = handler.read(offset, bytes) >>> 0;
+		// A chip that gives its whole register: only the bytes asked for are on the bus.
+		return bytes === 4 ? value : value & (bytes === 1 ? 0xff : 0xffff);
+	}
 	let value = 0;
 	for (let i = 0; i < bytes; i += step) value |= handler.read(offset + i, step) << (8 * i);
 	return value >>> 0;

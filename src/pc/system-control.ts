@@ -39,7 +39,7 @@ export class SystemControl implements Device<SystemControlState> {
 	readonly name = "system-control";
 	readonly #options: SystemControlOptions;
 	#portB = 0;
-	#isA20Forced = true;
+	#isA20Forced = false;
 	#resetControl = 0;
 	#isNmiMasked = false;
 	#postCode = 0;
@@ -121,7 +121,7 @@ export class SystemControl implements Device<SystemControlState> {
 	reset(): void {
 		this.#portB = 0;
 		this.#options.setSpeakerGate(false);
-		this.#isA20Forced = true;
+		this.#isA20Forced = false;
 		this.#resetControl = 0;
 		this.#isNmiMasked = false;
 		this.#postCode = 0;

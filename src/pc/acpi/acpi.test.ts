@@ -25,6 +25,7 @@ const BOARD: AcpiBoard = {
 		firstPort: 0x600,
 		portCount: 0x40,
 	},
+	smi: { port: 0xb2, enable: 0xf1, disable: 0xf0 },
 	sciIrq: 9,
 	reset: { port: 0xcf9, value: 6 },
 	pciMemory: { first: 0xc000_0000, last: 0xfebf_ffff },

@@ -22,6 +22,8 @@ export interface AcpiBoard {
 		readonly firstPort: number;
 		readonly portCount: number;
 	};
+	/** Port and commands by which an operating system takes ACPI over and gives it back. */
+	readonly smi: { readonly port: number; readonly enable: number; readonly disable: number };
 	readonly sciIrq: number;
 	readonly reset: { readonly port: number; readonly value: number };
 	/** Memory that the PCI host bridge decodes, inclusive. */

@@ -107,8 +107,10 @@ function fadt(board: AcpiBoard, facsOffset: number, dsdtOffset: number, hasVga: 
 		.put(1, 0)
 		.put(1, 1) // preferred profile: desktop
 		.put(2, board.sciIrq)
-		.put(4, 0) // SMI_CMD: none, the machine is always in ACPI mode
-		.zeros(4) // ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT
+		.put(4, board.smi.port)
+		.put(1, board.smi.enable)
+		.put(1, board.smi.disable)
+		.zeros(2) // S4BIOS_REQ, PSTATE_CNT
 		.put(4, pm.eventPort)
 		.put(4, 0)
 		.put(4, pm.controlPort)
