@@ -1,0 +1,264 @@
+import { type ByteStore, DiskError } from "../../disk.ts";
+import { Serial } from "../../serial.ts";
+import { clustersOf, entryOffset, isCopied, type Mapping, readMapping, UNALLOCATED, writeMapping, writeOffset } from "./entries.ts";
+import { parseHeader, type Qcow2Header } from "./header.ts";
+import { writeRefcountTable } from "./header-fields.ts";
+import { Refcounts, type Run } from "./refcounts.ts";
+import { Table, TableCache } from "./tables.ts";
+
+const L2_CACHE_BYTES = 32 * 1024 * 1024;
+/** A header, its extensions and the backing file's name end here at the latest. */
+const HEADER_READ_BYTES = 65536;
+
+/**
+ * An image's tables: where each guest cluster lies. Changes gather in memory and reach the store in `flush`, in an order
+ * that leaves a whole image behind wherever it is cut off: what is counted and written first, what points at it second,
+ * what is given back last. A crash in between leaks clusters, nothing worse.
+ */
+export class Qcow2Metadata {
+	readonly store: ByteStore;
+	readonly header: Qcow2Header;
+	readonly clusterBits: number;
+	readonly clusterBytes: number;
+	readonly refcounts: Refcounts;
+	readonly #l1: Table;
+	readonly #l2: TableCache;
+	readonly #serial = new Serial();
+	/** Clusters that nothing in memory points at any more, though the store may: free after the next flush. */
+	#retired: number[] = [];
+	#fileBytes: number;
+	#flushing: Promise<void> | undefined;
+	#nextFlush: Promise<void> | undefined;
+	/** A failure that leaves memory and store apart: nothing is written after it. */
+	#failure: DiskError | undefined;
+	readonly #isReadOnly: boolean;
+
+	private constructor(store: ByteStore, header: Qcow2Header, refcounts: Refcounts, l1: Table, fileBytes: number, isReadOnly: boolean) {
+		this.store = store;
+		this.header = header;
+		this.clusterBits = header.clusterBits;
+		this.clusterBytes = 2 ** header.clusterBits;
+		this.refcounts = refcounts;
+		this.#l1 = l1;
+		this.#l2 = new TableCache(store, this.clusterBytes, L2_CACHE_BYTES);
+		this.#fileBytes = fileBytes;
+		this.#isReadOnly = isReadOnly;
+	}
+
+	static async open(store: ByteStore, isReadOnly: boolean): Promise<Qcow2Metadata> {
+		const header = await readHeader(store);
+		const clusterBytes = 2 ** header.clusterBits;
+		const fileBytes = await store.size();
+		const l1 = new Table(header.l1Offset, new Uint8Array(header.l1Entries * 8));
+		await store.read(header.l1Offset, l1.bytes);
+		const metadata = new Set<number>();
+		for (let at = 0; at < l1.bytes.length; at += clusterBytes) metadata.add((header.l1Offset + at) / clusterBytes);
+		for (let at = 0; at < l1.bytes.length; at += 8) {
+			const offset = entryOffset(l1.view, at);
+			if (offset !== 0 && offset < fileBytes) metadata.add(Math.floor(offset / clusterBytes));
+		}
+		if (header.snapshotCount > 0) metadata.add(header.snapshotsOffset / clusterBytes);
+		const refcounts = await Refcounts.open(store, header, metadata);
+		return new Qcow2Metadata(store, header, refcounts, l1, fileBytes, isReadOnly);
+	}
+
+	/** Entries in an L2 table. */
+	get perTable(): number {
+		return this.clusterBytes / 8;
+	}
+
+	/** Where the store ends, writes in flight included: what lies behind reads as zeros. */
+	get fileBytes(): number {
+		return this.#fileBytes;
+	}
+
+	noteWritten(endBytes: number): void {
+		this.#fileBytes = Math.max(this.#fileBytes, endBytes);
+	}
+
+	/** The table that maps `cluster` if it is in memory; undefined also means that a lookup has to wait for the store. */
+	peekTable(cluster: number): Table | undefined {
+		const offset = entryOffset(this.#l1.view, 8 * Math.floor(cluster / this.perTable));
+		return offset === 0 ? undefined : this.#l2.peek(offset);
+	}
+
+	/** The table that maps `cluster`, or nothing where no cluster of it has ever been mapped. */
+	async table(cluster: number): Promise<Table | undefined> {
+		const at = 8 * Math.floor(cluster / this.perTable);
+		const offset = entryOffset(this.#l1.view, at);
+		if (offset === 0) return undefined;
+		this.#checkTable(offset, at);
+		return this.#l2.get(offset);
+	}
+
+	#checkTable(offset: number, l1At: number): void {
+		if (offset % this.clusterBytes === 0 && (offset < this.#fileBytes || this.#l2.peek(offset) !== undefined)) return;
+		throw new DiskError("corrupt", this.store.name, `an L2 table is said to lie at ${offset}`, { offsetBytes: this.#l1.offset + l1At });
+	}
+
+	/** What `table` (of `cluster`) says about it, checked. */
+	mapping(table: Table | undefined, cluster: number): Mapping {
+		if (table === undefined) return UNALLOCATED;
+		const at = 8 * (cluster % this.perTable);
+		const mapping = readMapping(table.view, at, this.clusterBits);
+		if (mapping.kind === "unallocated" || mapping.hostOffset === 0) return mapping;
+		const isAligned = mapping.kind === "compressed" || mapping.hostOffset % this.clusterBytes === 0;
+		if (isAligned && mapping.hostOffset >= this.clusterBytes && mapping.hostOffset < this.#fileBytes) return mapping;
+		// A zero cluster's place is not read, and may lie behind the end where it was set aside.
+		if (isAligned && mapping.kind === "zero") return mapping;
+		throw new DiskError("corrupt", this.store.name, `guest cluster ${cluster} is said to lie at ${mapping.hostOffset}`, {
+			offsetBytes: table.offset + at,
+		});
+	}
+
+	/** Runs a change of the tables, one at a time. */
+	change<Result>(work: () => Promise<Result>): Promise<Result> {
+		return this.#serial.run(async () => {
+			this.checkAlive();
+			return work();
+		});
+	}
+
+	checkAlive(): void {
+		if (this.#failure !== undefined) throw this.#failure;
+		if (this.#isReadOnly) throw new DiskError("read-only", this.store.name, "the image is open for reading only");
+	}
+
+	/** Up to `want` clusters of room side by side (inside `change`). */
+	allocate(want: number): Promise<Run> {
+		return this.refcounts.allocate(want);
+	}
+
+	/** Clusters taken by `allocate` that found no use (inside `change`). */
+	async giveBack(run: Run): Promise<void> {
+		for (let i = 0; i < run.count; i++) await this.refcounts.add(run.first + i, -1);
+	}
+
+	/** Points a guest cluster elsewhere (inside `change`); what it occupied is freed in time. */
+	async map(cluster: number, mapping: Mapping): Promise<void> {
+		const table = await this.#tableForWriting(cluster);
+		const at = 8 * (cluster % this.perTable);
+		const before = readMapping(table.view, at, this.clusterBits);
+		writeMapping(table.view, at, mapping, this.clusterBits);
+		this.#l2.touch(table, at, at + 8);
+		const { first, count } = clustersOf(before, this.clusterBits);
+		for (let i = 0; i < count; i++) this.#retired.push(first + i);
+	}
+
+	/** The table itself if it is this image's alone, else a copy of it, or a new one. */
+	async #tableForWriting(cluster: number): Promise<Table> {
+		const index = Math.floor(cluster / this.perTable);
+		const at = 8 * index;
+		const old = await this.table(cluster);
+		if (old !== undefined && isCopied(this.#l1.view, at)) return old;
+		const { first } = await this.refcounts.allocate(1);
+		this.refcounts.noteMetadata(first, true);
+		const table = this.#l2.add(first * this.clusterBytes, old === undefined ? new Uint8Array(this.clusterBytes) : old.bytes.slice());
+		writeOffset(this.#l1.view, at, table.offset, true);
+		this.#l1.touch(at, at + 8);
+		if (old !== undefined) this.#retired.push(old.offset / this.clusterBytes);
+		return table;
+	}
+
+	/** Too much waits in memory for the next flush. */
+	get isCrowded(): boolean {
+		return this.#l2.isCrowded || this.refcounts.isCrowded;
+	}
+
+	/** Everything that `change` did before this call is safe on the medium when it resolves. */
+	flush(): Promise<void> {
+		if (this.#flushing === undefined) {
+			this.#flushing = this.#flushOnce().finally(() => {
+				this.#flushing = undefined;
+			});
+			return this.#flushing;
+		}
+		// One that began already may miss our changes; all that come meanwhile share the next.
+		this.#nextFlush ??= this.#flushing
+			.catch(() => {})
+			.then(() => {
+				this.#nextFlush = undefined;
+				return this.flush();
+			});
+		return this.#nextFlush;
+	}
+
+	async #flushOnce(): Promise<void> {
+		if (this.#failure !== undefined) throw this.#failure;
+		const taken = await this.#serial.run(() => Promise.resolve(this.#take()));
+		try {
+			const { counts, tables, l1, retired } = taken;
+			await this.#writeAll(counts.blocks.filter(({ table }) => table.isNew));
+			if (counts.table.parts.length > 0) {
+				// The refcount table may name a block only once the block is there; the header the table likewise.
+				await this.store.flush();
+				await this.#writeAll(counts.table.parts);
+				if (counts.table.isMoved) {
+					await this.store.flush();
+					await writeRefcountTable(this.store, counts.table.offset, counts.table.clusters);
+				}
+			}
+			await this.#writeAll(counts.blocks.filter(({ table }) => !table.isNew));
+			await this.#writeAll(tables.filter(({ table }) => table.isNew));
+			await this.store.flush();
+			const old = tables.filter(({ table }) => !table.isNew);
+			if (old.length > 0 || l1.length > 0) {
+				await this.#writeAll(old);
+				await this.#writeAll(l1);
+				await this.store.flush();
+			}
+			this.#l2.settle(tables, true);
+			this.refcounts.settle(counts, true);
+			if (retired.length > 0) await this.#serial.run(() => this.#release(retired));
+		} catch (error) {
+			this.#l2.settle(taken.tables, false);
+			this.refcounts.settle(taken.counts, false);
+			for (const { offset, bytes } of taken.l1) this.#l1.touch(offset - this.#l1.offset, offset - this.#l1.offset + bytes.length);
+			this.#retired.push(...taken.retired);
+			if (error instanceof DiskError && error.kind === "corrupt") this.#failure = error;
+			throw error;
+		}
+	}
+
+	/** The changes as of one moment. */
+	#take() {
+		const counts = this.refcounts.takeChanges();
+		const tables = this.#l2.takeDirty();
+		const l1 = this.#l1.isDirty
+			? [{ offset: this.#l1.offset + this.#l1.dirtyFrom, bytes: this.#l1.bytes.slice(this.#l1.dirtyFrom, this.#l1.dirtyTo) }]
+			: [];
+		this.#l1.dirtyFrom = Number.POSITIVE_INFINITY;
+		this.#l1.dirtyTo = 0;
+		const retired = [...this.#retired, ...this.refcounts.retired];
+		this.#retired = [];
+		this.refcounts.retired = [];
+		return { counts, tables, l1, retired };
+	}
+
+	async #writeAll(parts: readonly { readonly offset: number; readonly bytes: Uint8Array }[]): Promise<void> {
+		await Promise.all(parts.map(({ offset, bytes }) => this.store.write(offset, bytes)));
+		for (const { offset, bytes } of parts) this.noteWritten(offset + bytes.length);
+	}
+
+	/** No entry on the medium points at these any more: their counts go down, and who reaches 0 is free. */
+	async #release(clusters: readonly number[]): Promise<void> {
+		for (const cluster of clusters) {
+			if ((await this.refcounts.add(cluster, -1)) > 0) continue;
+			this.refcounts.noteMetadata(cluster, false);
+			this.#l2.drop(cluster * this.clusterBytes);
+		}
+	}
+
+	/** Everything in memory goes out, the counts of freed clusters included. */
+	async close(): Promise<void> {
+		await this.flush();
+		if (this.refcounts.dirtyCount > 0) await this.flush();
+	}
+}
+
+export async function readHeader(store: ByteStore): Promise<Qcow2Header> {
+	const fileBytes = await store.size();
+	const bytes = new Uint8Array(Math.min(HEADER_READ_BYTES, fileBytes));
+	await store.read(0, bytes);
+	return parseHeader(bytes, store.name, fileBytes);
+}
