@@ -186,6 +186,7 @@ export class AcpiPm implements Device<AcpiPmState> {
 	}
 
 	save(): AcpiPmState {
+		this.#update();
 		return {
 			pm1Status: this.#pm1Status,
 			pm1Enable: this.#pm1Enable,

@@ -56,6 +56,8 @@ const RELEASE = 0xf0;
 
 /** Between the host's read of one byte and a device's next; the serial line would take nearly a millisecond. */
 const BYTE_NS = 200_000;
+/** A host that asks on without reading loses the answers beyond these. */
+const MAX_REPLIES = 16;
 
 export type I8042State = {
 	readonly ram: Uint8Array;
@@ -251,7 +253,7 @@ export class I8042 implements Device<I8042State> {
 	}
 
 	#reply(byte: number, isAux = false): void {
-		this.#replies.push(isAux ? byte | 0x100 : byte);
+		if (this.#replies.length < MAX_REPLIES) this.#replies.push(isAux ? byte | 0x100 : byte);
 		this.#fill();
 	}
 

@@ -12,6 +12,7 @@ const RW_MSB = 2;
 const STATUS_OUT = 0x80;
 const STATUS_NULL_COUNT = 0x40;
 const NONE = -1;
+const MIN_PERIOD_TICKS = 12;
 
 export type PitCounterState = {
 	readonly mode: number;
@@ -379,7 +380,9 @@ export class PitCounter {
 			if (this.#timer.isArmed) this.#timer.disarm();
 			return;
 		}
-		const deadlineNs = this.#rate.nsOf(next);
+		// A period of a few ticks only shows as edges run together; an alarm for each would starve the processor.
+		const isFast = (this.#state.mode === 2 || this.#state.mode === 3) && this.#state.loadCount < MIN_PERIOD_TICKS;
+		const deadlineNs = this.#rate.nsOf(isFast ? Math.max(next, tick + MIN_PERIOD_TICKS) : next);
 		if (!this.#timer.isArmed || this.#timer.deadlineNs !== deadlineNs) this.#timer.arm(deadlineNs);
 	}
 }

@@ -109,12 +109,20 @@ describe("8254", () => {
 		expect(edges).toEqual([false, true]);
 	});
 
+	it("mode 3 runs very short periods together", () => {
+		write(3, 0x36);
+		write(0, 2, 0);
+		stepTicks(1200);
+		expect(rises.length).toBeGreaterThan(80);
+		expect(rises.length).toBeLessThan(110);
+	});
+
 	it("mode 3 makes a square wave, the odd tick in the high half", () => {
 		write(3, 0x36);
-		write(0, 7, 0);
-		stepTicks(15);
-		expect(falls).toEqual([5, 12]);
-		expect(rises).toEqual([8, 15]);
+		write(0, 101, 0);
+		stepTicks(205);
+		expect(falls).toEqual([52, 153]);
+		expect(rises).toEqual([102, 203]);
 	});
 
 	it("mode 4 strobes once, mode 5 on GATE", () => {

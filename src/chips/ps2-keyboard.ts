@@ -18,7 +18,7 @@ const RESET = 0xff;
 const RELEASE = 0xf0;
 const ID = [0xab, 0x83] as const;
 const DEFAULT_TYPEMATIC = 0x2b;
-/** Keys that find less room are lost, whole. */
+/** Keys and replies that find less room are lost, whole. */
 const BUFFER_BYTES = 128;
 
 export const LED_SCROLL_LOCK = 1;
@@ -126,6 +126,8 @@ export class Ps2Keyboard implements Device<KeyboardState>, Ps2Device {
 	}
 
 	#send(...bytes: readonly number[]): void {
+		// A host that never reads loses what it does not read.
+		if (this.#output.length + bytes.length > BUFFER_BYTES) return;
 		const wasEmpty = this.#output.length === 0;
 		this.#output.push(...bytes);
 		if (wasEmpty) this.onOutput();
@@ -133,8 +135,7 @@ export class Ps2Keyboard implements Device<KeyboardState>, Ps2Device {
 
 	#key(key: KeyName | number, isDown: boolean): void {
 		const sequence = sequenceOf(key, isDown);
-		if (!this.#isScanning || sequence.length === 0 || this.#output.length + sequence.length > BUFFER_BYTES) return;
-		this.#send(...(this.#scanCodeSet === 1 ? inSet1(sequence) : sequence));
+		if (this.#isScanning && sequence.length > 0) this.#send(...(this.#scanCodeSet === 1 ? inSet1(sequence) : sequence));
 	}
 
 	#execute(command: number): void {

@@ -31,6 +31,8 @@ const DEFAULT_SAMPLE_RATE = 100;
 const DEFAULT_RESOLUTION = 2;
 /** Nine bits with their sign. */
 const MAX_STEP = 255;
+/** A host that never reads loses the replies beyond these. */
+const BUFFER_BYTES = 128;
 
 export const BUTTON_LEFT = 1;
 export const BUTTON_RIGHT = 2;
@@ -198,6 +200,7 @@ export class Ps2Mouse implements Device<MouseState>, Ps2Device {
 	}
 
 	#send(...bytes: readonly number[]): void {
+		if (this.#output.length + bytes.length > BUFFER_BYTES) return;
 		const hadOutput = this.hasOutput;
 		this.#output.push(...bytes);
 		if (!hadOutput) this.onOutput();
