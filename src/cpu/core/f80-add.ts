@@ -1,8 +1,8 @@
 /** Addition and subtraction of normalised values. */
-import { type Expr, i64, select } from "../../wasm/expr.ts";
+import { type Expr, i64 } from "../../wasm/expr.ts";
 import type { Label } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/ops.ts";
-import { add, and, clz, eq, eqz, ltS, ltU, narrow, ne, negate, or, shl, shr, sub, TOP_BIT, wide, X87 } from "./f80-emit.ts";
+import { add, and, clz, eq, eqz, ltU, narrow, ne, negate, or, sar, shl, shr, sub, wide, wideSigned, X87, xor } from "./f80-emit.ts";
 import { finish, shiftRightSticky } from "./f80-round.ts";
 import { defineCore } from "./registry.ts";
 
@@ -13,44 +13,39 @@ export interface Normal {
 	readonly mantissa: Expr;
 }
 
-/** Stores a + b. All three parts of each are pinned. */
+/** Stores a + b. All three parts of each are pinned. Branches only where they are easily foreseen. */
 export function addNormal(x: X87, calls: Callables, slot: Expr, a: Normal, b: Normal): void {
 	x.f.block((done) => addInBlock(x, calls, slot, a, b, done));
 }
 
 function addInBlock(x: X87, calls: Callables, slot: Expr, a: Normal, b: Normal, done: Label): void {
 	const { f } = x;
-	const swaps = f.let(or(ltS(a.exponent, b.exponent), and(eq(a.exponent, b.exponent), ltU(a.mantissa, b.mantissa))));
-	const sign = f.let(select(swaps, b.sign, a.sign));
-	const large = f.let(select(swaps, b.mantissa, a.mantissa));
-	const small = f.let(select(swaps, a.mantissa, b.mantissa));
-	const exponent = x.variable32(select(swaps, b.exponent, a.exponent));
-	const distance = f.let(sub(exponent.value, select(swaps, a.exponent, b.exponent)));
-	// The smaller one, moved under the larger one.
-	const hi = x.variable64(small);
+	// The one with the larger exponent first: all ones in `swap` exchange them.
+	const difference = f.let(sub(a.exponent, b.exponent));
+	const swap = f.let(sar(difference, 31));
+	const distance = f.let(sub(xor(difference, swap), swap));
+	const exponent = x.variable32(sub(a.exponent, and(difference, swap)));
+	const signs = f.let(xor(a.sign, b.sign));
+	const sign = x.variable32(xor(a.sign, and(signs, swap)));
+	const exchange = f.let(and(xor(a.mantissa, b.mantissa), wideSigned(swap)));
+	const large = f.let(xor(a.mantissa, exchange));
+	const small = f.let(xor(b.mantissa, exchange));
+	const hi = x.variable64();
 	const lo = x.variable64();
 	f.if(
-		ltU(sub(distance, 1), 63),
+		ltU(distance, 64),
 		() => {
 			const n = f.let(wide(distance));
-			lo.value = shl(small, negate(n));
+			lo.value = shl(shl(small, 1), xor(n, 63));
 			hi.value = shr(small, n);
 		},
 		() => {
-			lo.value = i64(0);
-			f.if(distance, () => shiftRightSticky(x, hi, lo, distance));
+			hi.value = small;
+			shiftRightSticky(x, hi, lo, distance);
 		},
 	);
 	f.if(
-		eq(a.sign, b.sign),
-		() => {
-			hi.value = add(large, hi.value);
-			f.if(ltU(hi.value, large), () => {
-				lo.value = or(or(shl(hi.value, 63), shr(lo.value, 1)), and(lo.value, 1));
-				hi.value = or(shr(hi.value, 1), TOP_BIT);
-				exponent.value = add(exponent.value, 1);
-			});
-		},
+		signs,
 		() => {
 			hi.value = sub(sub(large, hi.value), wide(ne(lo.value, 0)));
 			lo.value = negate(lo.value);
@@ -65,15 +60,26 @@ function addInBlock(x: X87, calls: Callables, slot: Expr, a: Normal, b: Normal, 
 				lo.value = i64(0);
 				exponent.value = sub(exponent.value, 64);
 			});
-			const n = f.let(clz(hi.value));
-			f.if(ne(n, 0), () => {
-				hi.value = or(shl(hi.value, n), shr(lo.value, sub(i64(64), n)));
-				lo.value = shl(lo.value, n);
-				exponent.value = sub(exponent.value, narrow(n));
+			f.if(eqz(distance), () => {
+				f.if(ltU(large, small), () => {
+					hi.value = negate(hi.value);
+					sign.value = xor(sign.value, 0x8000);
+				});
 			});
+			const n = f.let(clz(hi.value));
+			hi.value = or(shl(hi.value, n), shr(shr(lo.value, 1), xor(n, 63)));
+			lo.value = shl(lo.value, n);
+			exponent.value = sub(exponent.value, narrow(n));
+		},
+		() => {
+			hi.value = add(large, hi.value);
+			const carry = f.let(wide(ltU(hi.value, large)));
+			lo.value = or(or(shr(lo.value, carry), and(lo.value, carry)), shl(and(hi.value, carry), 63));
+			hi.value = or(shr(hi.value, carry), shl(carry, 63));
+			exponent.value = add(exponent.value, narrow(carry));
 		},
 	);
-	finish(x, calls, slot, sign, exponent.value, hi.value, lo.value);
+	finish(x, calls, slot, sign.value, exponent.value, hi.value, lo.value);
 }
 
 /** (cpu, slot, signA, signB, exponentA, mantissaA, exponentB, mantissaB): a + b. */

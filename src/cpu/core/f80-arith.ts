@@ -3,6 +3,7 @@
  * rest through f80Special. Names: x87Add, x87AddDouble, x87AddSingle, x87AddInt, and so on.
  */
 import { type Expr, i32, i64, select } from "../../wasm/expr.ts";
+import type { Label } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/ops.ts";
 import { addNormal, type Normal } from "./f80-add.ts";
 import {
@@ -13,8 +14,7 @@ import {
 	type Ext,
 	eqz,
 	FSW,
-	ltS,
-	ltU,
+	geS,
 	narrow,
 	ne,
 	negate,
@@ -58,13 +58,21 @@ defineCore("x87Underflow", ["i32", "i32"], "i32", (f, calls) => {
 	f.return(i32(0));
 });
 
-/** Normal and finite. */
-export function isOrdinary(v: Ext): Expr {
-	return and(ltS(v.mantissa, 0), ltU(sub(exponentOf(v), 1), 0x7ffe));
+/** Branches where the value is not normal and finite: exponent 0 or all ones, no integer bit. */
+export function unlessOrdinary(x: X87, otherwise: Label, value: Ext): void {
+	x.f.brIf(otherwise, eqz(and(add(value.se, 1), 0x7ffe)));
+	x.f.brIf(otherwise, geS(value.mantissa, 0));
 }
 
-function areOrdinary(a: Ext, b: Ext): Expr {
-	return and(ltS(and(a.mantissa, b.mantissa), 0), and(ltU(sub(exponentOf(a), 1), 0x7ffe), ltU(sub(exponentOf(b), 1), 0x7ffe)));
+/** `ordinary` may branch to its label, the code that follows is then `special`. */
+export function shortWay(x: X87, ordinary: (otherwise: Label) => void, special: () => void): void {
+	x.f.block((done) => {
+		x.f.block((otherwise) => {
+			ordinary(otherwise);
+			x.f.br(done);
+		});
+		special();
+	});
 }
 
 function compute(x: X87, calls: Callables, form: Form, slot: Expr, destination: Ext, source: Ext): void {
@@ -116,9 +124,13 @@ for (const form of FORMS) {
 			const slot = x.slot(to);
 			const d = x.load(slot);
 			const s = x.load(x.slot(from));
-			f.if(
-				areOrdinary(d, s),
-				() => compute(x, calls, form, slot, d, s),
+			shortWay(
+				x,
+				(otherwise) => {
+					unlessOrdinary(x, otherwise, d);
+					unlessOrdinary(x, otherwise, s);
+					compute(x, calls, form, slot, d, s);
+				},
 				() => f.if(special(x, calls, form, slot, d, s, i32(0)), () => f.return()),
 			);
 		});
@@ -131,9 +143,11 @@ for (const form of FORMS) {
 		const bits = f.param(1);
 		const { slot, value } = topOperand(x, calls);
 		const e = f.let(and(narrow(shr(bits, 52)), 0x7ff));
-		f.if(
-			and(isOrdinary(value), ltU(sub(e, 1), 0x7fe)),
-			() => {
+		shortWay(
+			x,
+			(otherwise) => {
+				unlessOrdinary(x, otherwise, value);
+				f.brIf(otherwise, eqz(and(add(e, 1), 0x7fe)));
 				const se = f.let(or(and(narrow(shr(bits, 48)), 0x8000), add(e, BIAS - 1023)));
 				compute(x, calls, form, slot, value, { se, mantissa: f.let(or(shl(bits, 11), TOP_BIT)) });
 			},
@@ -152,9 +166,11 @@ for (const form of FORMS) {
 		const bits = f.param(1);
 		const { slot, value } = topOperand(x, calls);
 		const e = f.let(and(shr(bits, 23), 0xff));
-		f.if(
-			and(isOrdinary(value), ltU(sub(e, 1), 0xfe)),
-			() => {
+		shortWay(
+			x,
+			(otherwise) => {
+				unlessOrdinary(x, otherwise, value);
+				f.brIf(otherwise, eqz(and(add(e, 1), 0xfe)));
 				const se = f.let(or(and(shr(bits, 16), 0x8000), add(e, BIAS - 127)));
 				compute(x, calls, form, slot, value, { se, mantissa: f.let(or(shl(wide(bits), 40), TOP_BIT)) });
 			},
@@ -172,9 +188,13 @@ for (const form of FORMS) {
 		const x = new X87(f);
 		const { slot, value } = topOperand(x, calls);
 		const source = widenInt(x, f.param(1));
-		f.if(
-			areOrdinary(value, source),
-			() => compute(x, calls, form, slot, value, source),
+		shortWay(
+			x,
+			(otherwise) => {
+				unlessOrdinary(x, otherwise, value);
+				unlessOrdinary(x, otherwise, source);
+				compute(x, calls, form, slot, value, source);
+			},
 			() => special(x, calls, form, slot, value, source, i32(0)),
 		);
 	});

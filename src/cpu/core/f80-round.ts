@@ -14,12 +14,12 @@ import {
 	eqz,
 	FSW,
 	geS,
+	geU,
 	gtU,
 	leS,
 	ltS,
 	ltU,
 	ne,
-	negate,
 	or,
 	shl,
 	shr,
@@ -35,6 +35,8 @@ import { defineCore } from "./registry.ts";
 /** Control word bits that must read PM = 1, PC = 11 (64 bits), RC = 00 (nearest) for the short way. */
 const SIMPLE_MASK = 0x0f20;
 const SIMPLE = 0x0320;
+/** The same with PC = 10 (53 bits). */
+const SIMPLE_DOUBLE = 0x0220;
 
 /** (cpu, flags) → those of the flags that are not masked. Sets sticky bits, and ES and B with the first unmasked one. */
 defineCore("f80Raise", ["i32", "i32"], "i32", (f) => {
@@ -81,6 +83,23 @@ export function shiftRightSticky(x: X87, hi: Variable, lo: Variable, count: Expr
 	);
 }
 
+/** The short way for 53 bits, rounded to nearest: what many 32-bit systems run with. Parameters as f80Round; returns from it. */
+function roundDouble(x: X87, fcw: Expr): void {
+	const { f } = x;
+	const [slot, sign, exponent, hi, lo] = [1, 2, 3, 4, 5].map((i) => f.param(i)) as [Expr, Expr, Expr, Expr, Expr];
+	f.block((otherwise) => {
+		f.brIf(otherwise, ne(and(fcw, SIMPLE_MASK), SIMPLE_DOUBLE));
+		f.brIf(otherwise, geU(sub(exponent, 1), EXP_MAX - 2));
+		const rest = f.let(or(shl(hi, 53), wide(ne(lo, 0))));
+		const up = f.let(gtU(rest, sub(i64(TOP_BIT), and(shr(hi, 11), 1))));
+		const rounded = f.let(add(and(hi, -0x800), shl(wide(up), 11)));
+		f.brIf(otherwise, eqz(rounded));
+		x.store(slot, or(sign, exponent), rounded);
+		x.clearC1(or(shl(ne(rest, 0), 5), shl(up, 9)));
+		f.return();
+	});
+}
+
 /**
  * (cpu, slot, sign, exponent, hi, lo): rounds a normalised value (bit 63 of `hi` set; biased exponent of any size; `lo` below
  * the last place, its last bit sticky) as the control word says and stores it, with every exception that follows from it.
@@ -93,6 +112,7 @@ defineCore("f80Round", ["i32", "i32", "i32", "i32", "i64", "i64"], undefined, (f
 	const hi = x.variable64(f.param(4));
 	const lo = x.variable64(f.param(5));
 	const fcw = f.let(x.field("fcw"));
+	roundDouble(x, fcw);
 	const rc = f.let(and(shr(fcw, 10), 3));
 	// Bits of the significand that the precision control leaves out; the reserved 01 counts as extended.
 	const precision = f.let(and(shr(fcw, 8), 3));
@@ -176,20 +196,17 @@ defineCore("f80Round", ["i32", "i32", "i32", "i32", "i64", "i64"], undefined, (f
  */
 export function finish(x: X87, calls: Callables, slot: Expr, sign: Expr, exponent: Expr, hi: Expr, lo: Expr): void {
 	const { f } = x;
-	f.if(
-		and(eq(and(x.field("fcw"), SIMPLE_MASK), SIMPLE), ltU(sub(exponent, 1), EXP_MAX - 2)),
-		() => {
+	f.block((done) => {
+		f.block((otherwise) => {
+			f.brIf(otherwise, ne(and(x.field("fcw"), SIMPLE_MASK), SIMPLE));
+			f.brIf(otherwise, geU(sub(exponent, 1), EXP_MAX - 2));
 			const up = f.let(gtU(lo, sub(i64(TOP_BIT), and(hi, 1))));
 			const rounded = f.let(add(hi, wide(up)));
-			const carry = f.let(eqz(rounded));
-			x.store(slot, or(sign, add(exponent, carry)), or(rounded, shl(wide(carry), 63)));
+			f.brIf(otherwise, eqz(rounded));
+			x.store(slot, or(sign, exponent), rounded);
 			x.clearC1(or(shl(ne(lo, 0), 5), shl(up, 9)));
-		},
-		() => f.call(calls.index("f80Round"), [x.cpu, slot, sign, exponent, hi, lo]),
-	);
-}
-
-/** Two's complement of hi:lo. */
-export function negateWide(f: X87["f"], hi: Expr, lo: Expr): { hi: Expr; lo: Expr } {
-	return { hi: f.let(sub(negate(hi), wide(ne(lo, 0)))), lo: f.let(negate(lo)) };
+			f.br(done);
+		});
+		f.call(calls.index("f80Round"), [x.cpu, slot, sign, exponent, hi, lo]);
+	});
 }
