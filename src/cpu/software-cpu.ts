@@ -2,6 +2,7 @@ import type { IoBus } from "../machine/bus.ts";
 import type { Clock } from "../machine/clock.ts";
 import type { CpuBoard, CpuPins } from "../machine/processor.ts";
 import { CallbackWire } from "../machine/wire.ts";
+import { type BootState, enterBootState, refresh } from "./boot-state.ts";
 import type { CpuContext, EntropySource } from "./context.ts";
 import { flushJumpCache } from "./interpreter/block-cache.ts";
 import { REC, RECORD_BYTES } from "./interpreter/record.ts";
@@ -10,7 +11,9 @@ import type { SoftwareEngine } from "./software-engine.ts";
 import { CpuState } from "./state/cpu-state.ts";
 import { FLAG } from "./state/flags.ts";
 import { at, EXIT, MODE } from "./state/layout.ts";
-import { deliverException, deliverInterrupt, deliverNmi, initCpu, resetCpu, singleStepTrap, startCpu, updateMode } from "./system/events.ts";
+import { deliverDebugTrap } from "./system/debug.ts";
+import { deliverFault, serviceInterrupts } from "./system/interrupts.ts";
+import { initCpu, resetCpu, startCpu } from "./system/reset.ts";
 
 const ACTIVITY = at("activity") >> 2;
 const BUDGET = at("budget") >> 2;
@@ -67,7 +70,8 @@ export class SoftwareCpu {
 			hasCode: (physPage: number) => blocks.hasCode(physPage),
 			beforeStore: (physAddr: number, bytes: number) => {
 				blocks.invalidate(physAddr, bytes);
-				return false;
+				// Whether it is the region that runs is not known: single-stepping the store is right in any case.
+				return engine.translator?.invalidate(physAddr, bytes) ?? false;
 			},
 			flushJumps: (keepGlobal: boolean) => flushJumpCache(state, keepGlobal),
 		};
@@ -114,7 +118,22 @@ export class SoftwareCpu {
 		i32[BUDGET] = 0;
 	}
 
-	/** Makes `run` return at the next block. */
+	/** Starts where a boot loader would leave the processor. */
+	enter(boot: BootState): void {
+		enterBootState(this.context, boot);
+	}
+
+	save(): Record<string, unknown> {
+		return this.state.save();
+	}
+
+	/** @throws RangeError naming a field that is missing or unknown */
+	load(saved: Record<string, unknown>): void {
+		this.state.load(saved);
+		refresh(this.context);
+	}
+
+	/** Makes `run` return at the next block; nothing happens outside `run`. */
 	stop(): void {
 		this.#isStopRequested = true;
 		this.#requestExit();
@@ -158,10 +177,7 @@ export class SoftwareCpu {
 				i32[BUDGET] = (i32[BUDGET] as number) + (i32[BUDGET_TAKEN] as number);
 				i32[BUDGET_TAKEN] = 0;
 			}
-			if (i32[SHADOW] === 0 && this.#hasInterrupt()) {
-				this.#takeInterrupt();
-				continue;
-			}
+			if (i32[SHADOW] === 0 && this.#hasInterrupt() && serviceInterrupts(this.context) >= 0) continue;
 			if (i32[ACTIVITY] !== ACTIVITY_RUNNING) {
 				end = "halted";
 				break;
@@ -175,7 +191,7 @@ export class SoftwareCpu {
 			const exit = dispatch(base, 0);
 			this.exitCounts[exit] = (this.exitCounts[exit] as number) + 1;
 			if (exit === EXIT.lookup) {
-				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverException(this.context);
+				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverFault(this.context);
 			} else if (exit === EXIT.budget) {
 				if ((i32[BUDGET_TAKEN] as number) !== 0) continue;
 				if (!exact) break;
@@ -189,20 +205,11 @@ export class SoftwareCpu {
 		return end;
 	}
 
-	#takeInterrupt(): void {
-		const i32 = this.#i32;
-		i32[ACTIVITY] = ACTIVITY_RUNNING;
-		if (i32[NMI] !== 0 && i32[NMI_BLOCKED] === 0) {
-			i32[NMI] = 0;
-			deliverNmi(this.context);
-		} else deliverInterrupt(this.context, this.context.board.acknowledgeInterrupt());
-	}
-
 	#handleExit(exit: number): void {
 		switch (exit) {
 			case EXIT.fault:
 				this.#rewind(true);
-				deliverException(this.context);
+				deliverFault(this.context);
 				return;
 			case EXIT.single:
 				this.#rewind(true);
@@ -214,9 +221,21 @@ export class SoftwareCpu {
 			case EXIT.interrupted:
 				this.#rewind(true);
 				return;
+			case EXIT.hot:
+				this.#heat();
+				return;
 			default:
 				return;
 		}
+	}
+
+	/** The block at rip has run often enough to be worth translating. */
+	#heat(): void {
+		const { blocks, translator } = this.#engine;
+		const block = blocks.find(this.state, this.context.mmu);
+		if (block === undefined) return;
+		this.#engine.memory.view.setInt32(block.record + REC.heat, 0x7fff_ffff, true);
+		translator?.heat(block);
 	}
 
 	/** rip becomes that of the record where the code gave up, and what had been charged beyond it is given back. */
@@ -255,8 +274,8 @@ export class SoftwareCpu {
 		i32[MODE_KEY] = key | MODE.step;
 		const block = this.#engine.blocks.find(this.state, this.context.mmu);
 		if (block === undefined) {
-			updateMode(this.context);
-			deliverException(this.context);
+			i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
+			deliverFault(this.context);
 			return;
 		}
 		// One instruction only: the block behind it must not be entered.
@@ -268,17 +287,17 @@ export class SoftwareCpu {
 		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
 		i32[BUDGET] = left - used;
 		i32[BUDGET_TAKEN] = taken;
-		updateMode(this.context);
+		i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
 
 		if (exit === EXIT.fault) {
 			this.#rewind(true);
-			deliverException(this.context);
+			deliverFault(this.context);
 			return;
 		}
 		if (exit === EXIT.interrupted || exit === EXIT.stale || exit === EXIT.single) {
 			this.#rewind(true);
 			return;
 		}
-		if (isTraced) singleStepTrap(this.context);
+		if (isTraced) deliverDebugTrap(this.context);
 	}
 }

@@ -6,10 +6,19 @@ import { BlockCache, RECORDS_FIRST } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import { CPU_BYTES } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
+import { flushJumpCache } from "./interpreter/block-cache.ts";
+import { Translator } from "./translator/translator.ts";
 
 /** CPU blocks start here in the engine's area, one after another. */
 const CPUS_FIRST = 64 * 1024;
 export const MAX_CPUS = Math.floor((RECORDS_FIRST - CPUS_FIRST) / CPU_BYTES);
+
+export interface SoftwareEngineOptions {
+	/** Runs of a block before it is translated; 0: never. */
+	readonly hotThreshold?: number;
+}
+
+const DEFAULT_HOT_THRESHOLD = 400;
 
 /**
  * What the CPUs of one worker share: generated code, decoded code and the table of helpers. Guest code runs on one CPU at a
@@ -20,9 +29,11 @@ export class SoftwareEngine {
 	readonly module: EngineModule;
 	readonly handlers: HandlerFactory;
 	readonly blocks: BlockCache;
+	/** undefined: everything is interpreted. */
+	readonly translator: Translator | undefined;
 	readonly #contexts: CpuContext[] = [];
 
-	constructor(memory: GuestMemory) {
+	constructor(memory: GuestMemory, options: SoftwareEngineOptions = {}) {
 		this.memory = memory;
 		const helpers: Record<string, Helper> = {
 			slowLoad: (cpu, request) => this.#at(cpu).mmu.slowLoad(request),
@@ -33,6 +44,14 @@ export class SoftwareEngine {
 		this.module = new EngineModule(memory.memory, helpers);
 		this.handlers = new HandlerFactory(this.module);
 		this.blocks = new BlockCache(memory, this.handlers);
+		const hotThreshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
+		if (hotThreshold > 0) {
+			this.blocks.hotThreshold = hotThreshold;
+			this.translator = new Translator(this.module, memory, this.blocks);
+			this.translator.onInstalled = () => {
+				for (const { state } of this.#contexts) flushJumpCache(state, false);
+			};
+		}
 		memory.onMapChanged = () => {
 			for (const context of this.#contexts) context.mmu.flush(false);
 		};
