@@ -48,6 +48,17 @@ export function bootFirmware(pc: Pc): InitialCpuState {
 	return enterReset();
 }
 
+/**
+ * Tells a guest booted by `bootLinux` that it is another machine from now on (restored or cloned): it should throw its
+ * secrets and random state away. `id` is 16 bytes never used before.
+ */
+export function announceGeneration(pc: Pc, id: Uint8Array): void {
+	pc.memory.write(TABLES_ADDR + buildAcpi(acpiBoardOf(pc)).generationIdOffset, id.subarray(0, 16));
+	const event = pc.isa.pm.gpe(at.GENERATION_GPE);
+	event.set(true);
+	event.set(false);
+}
+
 /** Leaves board and memory as a PC BIOS leaves them for an operating system. */
 function actAsFirmware(pc: Pc, physAddrBits: number): LinuxBootPlace {
 	setAllPam(pc.hostBridge, 3);

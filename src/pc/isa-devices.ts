@@ -7,15 +7,17 @@ import { Mc146818 } from "../chips/mc146818.ts";
 import { Ns16550 } from "../chips/ns16550.ts";
 import { Ps2Keyboard } from "../chips/ps2-keyboard.ts";
 import { Ps2Mouse } from "../chips/ps2-mouse.ts";
+import { NmiStatusControl, PostCode, ResetControl, SystemControlA } from "../chips/system-control.ts";
 import type { IoBus } from "../machine/bus.ts";
 import type { Clock } from "../machine/clock.ts";
 import { type Device, unimplemented } from "../machine/device.ts";
 import type { GuestMemory } from "../machine/memory.ts";
-import { CallbackWire, type Wire } from "../machine/wire.ts";
+import { CallbackWire, OpenWire, SharedLine, type Wire } from "../machine/wire.ts";
 import { CutWire } from "./cut-wire.ts";
+import { PcDma } from "./dma.ts";
 import type { PcInterrupts } from "./interrupts.ts";
 import * as at from "./layout.ts";
-import { SystemControl } from "./system-control.ts";
+import { NmiMask } from "./nmi-mask.ts";
 
 /** The host's end of a serial port. */
 export interface SerialLine {
@@ -27,6 +29,7 @@ export interface SerialLine {
 
 export interface IsaDeviceOptions {
 	readonly clock: Clock;
+	readonly memory: GuestMemory;
 	readonly interrupts: PcInterrupts;
 	readonly wallTimeMs: number;
 	readonly serialLines: readonly SerialLine[];
@@ -46,11 +49,17 @@ export class IsaDevices {
 	readonly keyboard = new Ps2Keyboard("keyboard");
 	readonly mouse = new Ps2Mouse("mouse");
 	readonly serialPorts: readonly Ns16550[];
-	readonly control: SystemControl;
+	readonly portB: NmiStatusControl;
+	readonly port92: SystemControlA;
+	readonly resetControl: ResetControl;
+	readonly postCode = new PostCode("post-code");
+	readonly nmiMask = new NmiMask();
+	readonly dma: PcDma;
 	/** The HPET has taken over the lines of timer and clock. */
 	readonly #timerLine: CutWire;
 	readonly #clockLine: CutWire;
-	readonly #gateA20 = new CallbackWire(() => {});
+	/** Address bit 20 passes while either gate lets it. */
+	readonly #a20Line = new SharedLine(new OpenWire());
 
 	constructor(options: IsaDeviceOptions) {
 		const { clock } = options;
@@ -80,39 +89,62 @@ export class IsaDevices {
 			clock,
 			keyboardIrq: isa.driver(at.IRQ_KEYBOARD),
 			auxIrq: isa.driver(at.IRQ_MOUSE),
-			a20: this.#gateA20,
-			resetPulse: new CallbackWire((high) => high && options.requestReset("keyboard controller")),
+			a20: this.#a20Line.driver(),
+			resetPulse: pulse(() => options.requestReset("keyboard controller")),
 		});
 		this.keyboardController.attachKeyboard(this.keyboard);
 		this.keyboardController.attachAux(this.mouse);
 		this.serialPorts = options.serialLines.map((line, index) => makeSerialPort(line, index, clock, isa.driver(serialPlace(index).irq)));
-		this.control = new SystemControl({
+		this.portB = new NmiStatusControl({
+			name: "port-b",
 			clock,
-			setSpeakerGate: (high) => this.pit.gate(2).set(high),
-			isSpeakerTimerHigh: () => this.pit.isOutHigh(2),
-			requestReset: options.requestReset,
+			timerGate: this.pit.gate(2),
+			isTimerOutHigh: () => this.pit.isOutHigh(2),
+			speaker: new OpenWire(),
 		});
+		this.port92 = new SystemControlA(
+			"port-92",
+			this.#a20Line.driver(),
+			pulse(() => options.requestReset("port 92")),
+		);
+		this.resetControl = new ResetControl("reset-control", (isHard) => options.requestReset(`port CF9, ${isHard ? "hard" : "soft"}`));
+		this.dma = new PcDma(options.memory);
 	}
 
 	/** In the order of reset and load: what drives lines first. */
 	get devices(): readonly Device<StateValue>[] {
-		return [...this.serialPorts, this.keyboard, this.mouse, this.keyboardController, this.pit, this.rtc, this.hpet, this.pm, this.control];
+		return [
+			...this.serialPorts,
+			this.keyboard,
+			this.mouse,
+			this.keyboardController,
+			this.pit,
+			this.rtc,
+			this.hpet,
+			this.pm,
+			this.portB,
+			this.port92,
+			this.resetControl,
+			this.postCode,
+			this.nmiMask,
+			this.dma.dma1,
+			this.dma.dma2,
+		];
 	}
 
-	/** Either gate lets address bit 20 through. */
 	get isA20Enabled(): boolean {
-		return this.control.isA20Forced || this.#gateA20.isHigh;
+		return this.#a20Line.isHigh;
 	}
 
 	claim(io: IoBus, memory: GuestMemory): void {
-		const { control, pm } = this;
+		const { pm } = this;
 		io.claim("pit", 0x40, 4, this.pit.registers);
 		io.claim("i8042-data", 0x60, 1, this.keyboardController.data);
-		io.claim("port-b", 0x61, 1, control.portB);
+		io.claim("port-b", 0x61, 1, this.portB.register);
 		io.claim("i8042-command", 0x64, 1, this.keyboardController.command);
-		io.claim("rtc", 0x70, 2, control.withNmiMask(this.rtc.registers));
-		io.claim("post", 0x80, 1, control.post);
-		io.claim("port-92", 0x92, 1, control.port92);
+		io.claim("rtc", 0x70, 2, this.nmiMask.before(this.rtc.registers));
+		io.claim("post", 0x80, 1, this.postCode.register);
+		io.claim("port-92", 0x92, 1, this.port92.register);
 		io.claim("smi-command", at.SMI_PORT, 2, pm.smiPort);
 		io.claim("pm1-event", at.PM_EVENT_PORT, 4, pm.pm1Event);
 		io.claim("pm1-control", at.PM_CONTROL_PORT, 2, pm.pm1Control);
@@ -121,6 +153,7 @@ export class IsaDevices {
 		this.serialPorts.forEach((uart, index) => {
 			io.claim(uart.name, serialPlace(index).port, 8, uart.registers);
 		});
+		this.dma.claim(io);
 		memory.claim("hpet", at.HPET_ADDR, at.PAGE, this.hpet.registers);
 	}
 
@@ -138,6 +171,12 @@ export class IsaDevices {
 			onMessage: (address, data) => void interrupts.apicBus.deliverMsi(address, data),
 		});
 	}
+}
+
+function pulse(onRise: () => void): Wire {
+	return new CallbackWire((high) => {
+		if (high) onRise();
+	});
 }
 
 function serialPlace(index: number): SerialPlace {

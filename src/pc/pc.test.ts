@@ -304,7 +304,7 @@ describe("power and reset", () => {
 		out(0xcf9, 6);
 		out(0x92, 3);
 		board.shutdown();
-		expect(events).toEqual(["request: hard reset by port CF9", "request: port 92", "triple-fault: CPU 0 shut down"]);
+		expect(events).toEqual(["request: port CF9, hard", "request: port 92", "triple-fault: CPU 0 shut down"]);
 	});
 
 	test("reset leaves a quiet board and then resets the processors", () => {
@@ -381,6 +381,16 @@ describe("system ports", () => {
 		expect(board.isA20Enabled).toBe(true);
 		out(0x64, 0xfe);
 		expect(events).toEqual(["request: keyboard controller"]);
+	});
+
+	test("port F4 ends the run with the byte written; DMA pages and channels answer", () => {
+		out(0xf4, 0x1_23, 4);
+		expect(events).toEqual(["exit 35"]);
+		out(0x81, 0x5a);
+		out(0xc4, 0x34);
+		out(0xc4, 0x12);
+		out(0xd8, 0);
+		expect([inp(0x81), inp(0xc4), inp(0xc4)]).toEqual([0x5a, 0x34, 0x12]);
 	});
 
 	test("port 80 keeps the POST code, nobody answers at a free port", () => {

@@ -1,5 +1,6 @@
 import type { StateValue } from "../base/json.ts";
 import type { Ns } from "../base/units.ts";
+import { debugExit } from "../chips/debug-exit.ts";
 import type { LocalApic } from "../chips/lapic.ts";
 import { IoBus } from "../machine/bus.ts";
 import type { Clock } from "../machine/clock.ts";
@@ -8,6 +9,8 @@ import type { GuestMemory } from "../machine/memory.ts";
 import type { PciDevice, PciFunction } from "../machine/pci.ts";
 import type { CpuBoard, CpuPins } from "../machine/processor.ts";
 import { PcError } from "./error.ts";
+import { fillFwCfg } from "./firmware/fill-fw-cfg.ts";
+import { FwCfg } from "./firmware/fw-cfg.ts";
 import { PcInterrupts } from "./interrupts.ts";
 import { IsaDevices, type SerialLine } from "./isa-devices.ts";
 import * as at from "./layout.ts";
@@ -67,6 +70,8 @@ export class Pc {
 	readonly hostBridge: PciFunction;
 	readonly isaBridge: PciFunction;
 	readonly isa: IsaDevices;
+	/** How a firmware image learns about the machine; without one, absent. */
+	readonly fwCfg: FwCfg | undefined;
 	/** In the order of `reset` and `load`: what drives lines before what listens to them. */
 	readonly #devices: readonly Device<StateValue>[];
 	readonly #shadow: ShadowMap;
@@ -82,6 +87,7 @@ export class Pc {
 		this.interrupts = new PcInterrupts({ clock, cpuCount, ...(config.nsOfTsc === undefined ? {} : { nsOfTsc: config.nsOfTsc }) });
 		this.isa = new IsaDevices({
 			clock,
+			memory,
 			interrupts: this.interrupts,
 			wallTimeMs: config.wallTimeMs,
 			serialLines: config.serialLines ?? [],
@@ -89,6 +95,7 @@ export class Pc {
 			requestReset: (how) => events.onReset("request", how),
 		});
 
+		this.fwCfg = config.firmware === undefined ? undefined : new FwCfg(memory);
 		if (config.firmware !== undefined) memory.addRom("firmware", 2 ** 32 - config.firmware.length, config.firmware);
 		this.#shadow = new ShadowMap(memory);
 		this.pci = new PciBus({
@@ -112,6 +119,7 @@ export class Pc {
 			this.hostBridge,
 			this.isaBridge,
 			mechanism,
+			...(this.fwCfg === undefined ? [] : [this.fwCfg]),
 			...this.isa.devices,
 			this.interrupts.pic2,
 			this.interrupts.pic1,
@@ -119,6 +127,7 @@ export class Pc {
 			...this.interrupts.lapics,
 		];
 		this.#bridgesChanged();
+		if (this.fwCfg !== undefined) fillFwCfg(this.fwCfg, this);
 	}
 
 	/** Puts the pins of CPU `index` (0: the boot processor) on the board. */
@@ -160,7 +169,7 @@ export class Pc {
 
 	/** The front panel's NMI button; lost while the guest masks NMI. */
 	pressNmiButton(): void {
-		if (!this.isa.control.isNmiMasked) this.interrupts.pulseNmi();
+		if (!this.isa.nmiMask.isMasked) this.interrupts.pulseNmi();
 	}
 
 	/**
@@ -214,7 +223,15 @@ export class Pc {
 		io.claim("pic2", 0xa0, 2, interrupts.pic2.registers);
 		io.claim("elcr1", 0x4d0, 1, interrupts.pic1.edgeLevelControl);
 		io.claim("elcr2", 0x4d1, 1, interrupts.pic2.edgeLevelControl);
-		io.claim("pci-config-address", 0xcf8, 4, mechanism.addressPorts(isa.control.resetControl));
+		if (this.fwCfg !== undefined) {
+			io.claim("fw-cfg", at.FW_CFG_PORT, 2, this.fwCfg.ports);
+			io.claim("fw-cfg-dma", at.FW_CFG_DMA_PORT, 8, this.fwCfg.dmaPorts);
+		}
+		if (this.config.hasDebugExit === true) {
+			const exit = debugExit((code) => this.config.events.onDebugExit(code));
+			io.claim("debug-exit", at.DEBUG_EXIT_PORT, 1, exit);
+		}
+		io.claim("pci-config-address", 0xcf8, 4, mechanism.addressPorts(isa.resetControl.register));
 		io.claim("pci-config-data", 0xcfc, 4, mechanism.dataPorts);
 		memory.claim("ioapic", at.IOAPIC_ADDR, at.PAGE, interrupts.ioapic.registers);
 		memory.claim("lapic", at.LAPIC_ADDR, at.PAGE, interrupts.lapicPage);

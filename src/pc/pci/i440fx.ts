@@ -7,6 +7,8 @@ import { PCI, PCI_COMMAND } from "../../machine/pci-config.ts";
  * Q35 would add ECAM, root ports and an LPC bridge without giving virtio devices anything they use.
  */
 const INTEL = 0x8086;
+/** By this subsystem firmware recognises a virtual board with fw_cfg (SeaBIOS, for one). */
+export const VIRTUAL_BOARD = { subsystemVendorId: 0x1af4, subsystemId: 0x1100 } as const;
 const PAM0 = 0x59;
 const PAM_COUNT = 7;
 const PAM_BYTES = 0x4000;
@@ -40,7 +42,7 @@ export function pamRanges(registers: Uint8Array): readonly PamRange[] {
 
 /** Function 0 of slot 0. `onPam` hears every change of the shadow map, and at reset. */
 export function makeHostBridge(onPam: (ranges: readonly PamRange[]) => void): PciFunction {
-	const bridge = new PciFunction("i440fx", { vendorId: INTEL, deviceId: 0x1237, revisionId: 2, classCode: 0x060000 });
+	const bridge = new PciFunction("i440fx", { vendorId: INTEL, deviceId: 0x1237, revisionId: 2, classCode: 0x060000, ...VIRTUAL_BOARD });
 	const { config } = bridge;
 	config.define(PCI.COMMAND, 2, PCI_COMMAND.MEMORY | PCI_COMMAND.MASTER, PCI_COMMAND.SERR);
 	for (let i = 0; i < PAM_COUNT; i++) config.define(PAM0 + i, 1, 0, i === 0 ? 0x30 : 0x33);

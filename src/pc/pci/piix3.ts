@@ -1,5 +1,6 @@
 import { PciFunction } from "../../machine/pci.ts";
 import { PCI, PCI_COMMAND } from "../../machine/pci-config.ts";
+import { VIRTUAL_BOARD } from "./i440fx.ts";
 import { PIRQ_COUNT, PIRQRC_DISABLED } from "./irq-router.ts";
 
 export const PIRQRCA = 0x60;
@@ -10,6 +11,7 @@ export function makeIsaBridge(onSteer: (pirq: number, control: number) => void, 
 		vendorId: 0x8086,
 		deviceId: 0x7000,
 		classCode: 0x060100,
+		...VIRTUAL_BOARD,
 		isMultiFunction,
 	});
 	const { config } = bridge;
