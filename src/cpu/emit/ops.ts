@@ -257,19 +257,31 @@ export abstract class Ops {
 
 	// ---- vectors ----
 
-	/** A 128-bit operand. Memory operands that must be aligned: call `checkAligned` first. */
+	/** A 128-bit operand. Memory must be aligned (else #GP(0)) if the instruction's row says so. */
 	readVector(n: number): Expr {
-		if (this.isMem(n)) return this.load({ operand: n }, this.address(n), 16);
+		if (this.isMem(n)) {
+			const linear = this.linear({ operand: n }, this.address(n), 16, false);
+			return this.loadLinear(linear, 16, this.#isStack({ operand: n }), "v128Load", this.insn.row.aligned);
+		}
 		return this.f.let(this.xmmGet({ operand: n }));
 	}
 
 	writeVector(n: number, value: Expr): void {
 		if (this.isMem(n)) {
-			this.store({ operand: n }, this.address(n), 16, value);
+			const linear = this.linear({ operand: n }, this.address(n), 16, true);
+			this.storeLinear(linear, 16, value, this.#isStack({ operand: n }), this.insn.row.aligned);
 			return;
 		}
 		const pinned = this.f.let(value);
 		this.#later(() => this.xmmSet({ operand: n }, pinned));
+	}
+
+	/** An XMM register whole, or 4 or 8 bytes of memory with zeros above them. */
+	readScalar(n: number): Expr {
+		if (!this.isMem(n)) return this.f.let(this.xmmGet({ operand: n }));
+		const bytes = (this.insn.operands[n] as MemOperand).bytes as 4 | 8;
+		const linear = this.linear({ operand: n }, this.address(n), bytes, false);
+		return this.loadLinear(linear, bytes, this.#isStack({ operand: n }), bytes === 8 ? "v128Load64Zero" : "v128Load32Zero");
 	}
 
 	/** XMM register by number. */
@@ -322,10 +334,13 @@ export abstract class Ops {
 		return this.f.let(op("i32Add", this.cpu, op("i32Shl", this.index(n), i32(4))));
 	}
 
-	/** #GP(0) unless the n-th operand's linear address is a multiple of 16 (legacy SSE memory operands). */
+	/** #GP(0) unless the n-th operand's linear address is a multiple of 16; vectors check it themselves. */
 	checkAligned(n: number): void {
 		if (!this.isMem(n)) return;
-		const linear = this.linear({ operand: n }, this.address(n), 16, false);
+		this.#raiseMisaligned(this.linear({ operand: n }, this.address(n), 16, false));
+	}
+
+	#raiseMisaligned(linear: Expr): void {
 		const low = linear.type === "i64" ? op("i32WrapI64", linear) : linear;
 		this.raiseIf(op("i32And", low, i32(15)), 13, 0);
 	}
@@ -391,15 +406,16 @@ export abstract class Ops {
 		return seg === 2;
 	}
 
-	loadLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, isStack = false): Expr {
-		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag);
+	loadLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, isStack = false, instruction: OpName = LOADS[bytes], isAligned = false): Expr {
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag, isAligned);
 		this.f.if(misses, () => {
+			if (isAligned) this.#raiseMisaligned(linear);
 			this.#passLinear(linear);
 			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(request(bytes, isStack))]));
 			this.afterHelper();
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
-		return this.f.let(loadOp(LOADS[bytes], host));
+		return this.f.let(loadOp(instruction, host));
 	}
 
 	/** Stores at once. `value` is i32 up to 4 bytes, i64 for 8, v128 for 16. */
@@ -407,12 +423,15 @@ export abstract class Ops {
 		this.storeLinear(this.linear(ref, offset, bytes, true), bytes, value, this.#isStack(ref));
 	}
 
-	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr, isStack = false): void {
+	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr, isStack = false, isAligned = false): void {
 		const pinned = this.f.let(value);
-		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag, isAligned);
 		this.f.if(
 			misses,
-			() => this.#slowStore(linear, bytes, pinned, isStack),
+			() => {
+				if (isAligned) this.#raiseMisaligned(linear);
+				this.#slowStore(linear, bytes, pinned, isStack);
+			},
 			() => this.f.store(STORES[bytes], host, pinned),
 		);
 	}
@@ -434,7 +453,10 @@ export abstract class Ops {
 		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
 		this.f.if(misses, () => {
 			this.#passLinear(linear);
-			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowProbe"), "i32", [this.cpu, i32(request(bytes, this.#isStack(ref)))]));
+			this.f.set(
+				host.imm as number,
+				this.f.callLet(this.calls.index("slowProbe"), "i32", [this.cpu, i32(request(bytes, this.#isStack(ref)))]),
+			);
 			this.afterHelper();
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
@@ -466,7 +488,8 @@ export abstract class Ops {
 		);
 	}
 
-	#lookUp(linear: Expr, bytes: number, tag: number): { host: Expr; misses: Expr } {
+	/** With `isAligned`, a misaligned address misses: what the tag has no bits for does not match. */
+	#lookUp(linear: Expr, bytes: number, tag: number, isAligned = false): { host: Expr; misses: Expr } {
 		const wide = linear.type === "i64";
 		const low = wide ? op("i32WrapI64", linear) : linear;
 		const entry = this.f.let(
@@ -478,9 +501,10 @@ export abstract class Ops {
 		);
 		const host = this.f.temporary("i32");
 		this.f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend)));
+		const [reach, kept] = isAligned ? [0, -4096 | 15] : [bytes - 1, -4096];
 		const misses = wide
-			? op("i64Ne", op("i64And", op("i64Add", linear, i64(bytes - 1)), i64(-4096)), loadOp("i64Load", entry, tag))
-			: op("i32Ne", op("i32And", op("i32Add", linear, i32(bytes - 1)), i32(-4096)), loadOp("i32Load", entry, tag));
+			? op("i64Ne", op("i64And", op("i64Add", linear, i64(reach)), i64(kept)), loadOp("i64Load", entry, tag))
+			: op("i32Ne", op("i32And", op("i32Add", linear, i32(reach)), i32(kept)), loadOp("i32Load", entry, tag));
 		return { host: this.f.get(host), misses };
 	}
 
