@@ -105,6 +105,10 @@ describe("HPET", () => {
 		write(0x128, 7);
 		clock.advance(70);
 		expect(events).toEqual(["msi fee01000 41"]);
+		write(0x120, 0x0004);
+		write(0x128, 20);
+		clock.advance(1000);
+		expect(events.length).toBe(1);
 	});
 
 	it("round-trips its state", () => {

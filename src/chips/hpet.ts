@@ -185,14 +185,16 @@ export class Hpet implements Device<HpetState> {
 		if ((config & FSB_EN_CNF) !== 0) this.#options.onMessage?.(fsbAddress, fsbValue);
 		else if (!isLevel) {
 			const wire = this.#wire(n);
-			wire.set(true);
-			wire.set(false);
+			wire?.set(true);
+			wire?.set(false);
 		}
 	}
 
-	#wire(n: number): Wire {
-		if (n < 2 && (this.#config & LEG_RT_CNF) !== 0) return this.#options.legacyOut[n] as Wire;
+	/** Where timer `n` interrupts now; a route that the board does not have leads nowhere. */
+	#wire(n: number): Wire | undefined {
+		if (n < 2 && (this.#config & LEG_RT_CNF) !== 0) return this.#options.legacyOut[n];
 		const input = (this.#timer(n).config & INT_ROUTE_CNF) >> INT_ROUTE_SHIFT;
+		if ((this.#options.routeMask & (1 << input)) === 0) return undefined;
 		const key = n * 32 + input;
 		let wire = this.#routes.get(key);
 		if (wire === undefined) {

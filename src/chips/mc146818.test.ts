@@ -66,6 +66,13 @@ describe("MC146818", () => {
 		expect(read(0x0d)).toBe(0x80);
 	});
 
+	it("starts within a second", () => {
+		rtc = create(1_000_000_000.75);
+		expect(read(0)).toBe(0x40);
+		clock.advance(250 * MS);
+		expect(read(0)).toBe(0x41);
+	});
+
 	it("shows UIP only just before an update", () => {
 		clock.advance(997 * MS);
 		expect(read(0x0a)).toBe(0x26);

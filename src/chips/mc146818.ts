@@ -98,10 +98,12 @@ export class Mc146818 implements Device<RtcState> {
 				else this.writeByte(this.#index, value);
 			},
 		};
-		this.#secondStartNs = this.#flagsNs = options.clock.nowNs;
+		const wallSecond = Math.floor(options.initialWallTimeS);
+		this.#flagsNs = options.clock.nowNs;
+		this.#secondStartNs = this.#flagsNs - Math.round((options.initialWallTimeS - wallSecond) * NS_PER_S);
 		this.#ram[REGISTER_A] = A_DV_32768_HZ | 6;
 		this.#ram[REGISTER_B] = B_24_HOURS;
-		this.#encodeTime(Math.floor(options.initialWallTimeS));
+		this.#encodeTime(wallSecond);
 	}
 
 	/** What the guest would read at `index`; also for firmware that fills in the RAM. */

@@ -163,10 +163,16 @@ export class Ns16550 implements Device<UartState> {
 
 	/** Takes bytes from the host as far as there is room; returns how many. `onSpace` says when more may come. */
 	receive(bytes: Uint8Array): number {
-		const accepted = Math.min(bytes.length, this.spaceBytes);
-		for (let i = 0; i < accepted; i++) this.#queue.push(bytes[i] as number);
+		let accepted = 0;
+		// A second round uses what the FIFO has taken from the queue in the first.
+		for (let round = 0; round < 2; round++) {
+			const count = Math.min(bytes.length - accepted, this.spaceBytes);
+			for (let i = 0; i < count; i++) this.#queue.push(bytes[accepted + i] as number);
+			accepted += count;
+			this.#fillFifo();
+		}
+		// Only now, so that `onSpace` never comes before the caller knows how far it got.
 		if (accepted < bytes.length) this.#wasQueueFull = true;
-		this.#fillFifo();
 		return accepted;
 	}
 
