@@ -19,6 +19,10 @@ export interface Board {
 	/** Called when a serial port can take more, after `serialInput` took less than all. */
 	onSerialRoom: (port: number) => void;
 	pressPowerButton(): void;
+	/** CPU `index` is about to run: what it reads of its own interrupt controller is that CPU's. */
+	cpuTurn(index: number): void;
+	/** The CPUs have come to a rest for a moment: a good one to hand on what has gathered. */
+	sliceEnded(): void;
 	/** Resolves when no disk or network work is under way: devices can be saved then. */
 	quiesce(): Promise<void>;
 	save(): StateValue;

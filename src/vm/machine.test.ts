@@ -122,6 +122,8 @@ class TestBoard implements Board {
 	pressPowerButton(): void {
 		this.onEvent({ kind: "power-off" });
 	}
+	cpuTurn(): void {}
+	sliceEnded(): void {}
 	async quiesce(): Promise<void> {}
 	save = (): StateValue => null;
 	load(): void {}

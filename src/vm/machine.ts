@@ -85,6 +85,8 @@ export class Machine implements AsyncDisposable {
 		this.config = config;
 		this.#runner = new Runner(parts.host, parts.time, parts.cpus);
 		this.consoles = Array.from({ length: config.serialPorts }, (_, port) => new Console(port, this.#typist(port)));
+		this.#runner.onTurn = (index) => board.cpuTurn(index);
+		this.#runner.onSliceEnd = () => board.sliceEnded();
 		board.onEvent = (event) => this.#onBoardEvent(event);
 		board.reset(parts.cpus.map((cpu) => cpu.pins));
 	}

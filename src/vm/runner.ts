@@ -26,6 +26,10 @@ export class Runner {
 	readonly #time: TimeKeeper;
 	readonly #cpus: readonly CpuEngine[];
 	readonly #inbox: (() => void)[] = [];
+	/** Called before CPU `index` runs. */
+	onTurn: (index: number) => void = () => {};
+	/** Called whenever the CPUs come to a rest, before the host's events are let in. */
+	onSliceEnd: () => void = () => {};
 	#sleep: Sleep | undefined;
 	#isAsked = false;
 	#running: CpuEngine | undefined;
@@ -65,6 +69,7 @@ export class Runner {
 				if (this.#isAsked) break;
 				const sliceEndNs = this.#time.clock.nowNs + SLICE_NS;
 				const hasWork = this.#slice(sliceEndNs);
+				this.onSliceEnd();
 				if (this.#isAsked) break;
 				if (hasWork || this.#inbox.length > 0) {
 					this.stats.slices++;
@@ -88,11 +93,12 @@ export class Runner {
 			const nowNs = clock.nowNs;
 			if (nowNs >= endNs) return true;
 			let hasRun = false;
-			for (const cpu of this.#cpus) {
+			for (const [index, cpu] of this.#cpus.entries()) {
 				if (cpu.isHalted || this.#isAsked) continue;
 				hasRun = true;
 				const turnEndNs = this.#cpus.length === 1 ? endNs : Math.min(endNs, clock.nowNs + TURN_NS);
 				this.#running = cpu;
+				this.onTurn(index);
 				try {
 					cpu.run(Math.min(turnEndNs, clock.nextDeadlineNs));
 				} finally {

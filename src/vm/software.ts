@@ -96,7 +96,11 @@ export class SoftwareCpuEngine implements CpuEngine {
 
 	stats(): Readonly<Record<string, number>> {
 		const exits = Object.entries(EXIT).map(([name, index]) => [`exits.${name}`, this.#cpu.exitCounts[index] ?? 0]);
-		return Object.fromEntries(exits);
+		const translated = this.#environment.index === 0 ? this.#engine.translator?.stats : undefined;
+		return {
+			...Object.fromEntries(exits),
+			...(translated === undefined ? {} : { translatedRegions: translated.regions, translatedBytes: translated.bytes }),
+		};
 	}
 
 	enter(state: InitialCpuState): void {

@@ -1,0 +1,87 @@
+import { assert } from "../base/assert.ts";
+import { SoftwareEngine } from "../cpu/software-engine.ts";
+import { GuestMemory } from "../machine/memory.ts";
+import { type MachineConfig, type MachineOptions, readConfig } from "./config.ts";
+import type { CpuEngine } from "./engine.ts";
+import { MachineError } from "./error.ts";
+import type { Host } from "./host.ts";
+import { Machine } from "./machine.ts";
+import { PcBoard } from "./pc-board.ts";
+import { formatSize } from "./quantity.ts";
+import { SoftwareCpuEngine } from "./software.ts";
+import { CountedTime, HostPacedTime, type TimeKeeper } from "./time.ts";
+
+/** What the software engine's CPUs say in CPUID leaf 0x80000008. */
+const PHYS_ADDR_BITS = 40;
+
+/**
+ * Puts a machine together; it is not started yet.
+ * @throws MachineError `config`, `unavailable`; PcError when the kernel or firmware cannot be booted
+ */
+export function assembleMachine(options: MachineOptions, host: Host): Machine {
+	const config = readConfig(options);
+	refuseMissing(config);
+	const memory = allocate(config);
+	const cpus: CpuEngine[] = [];
+	const time: TimeKeeper =
+		config.time === "host" ? new HostPacedTime(host) : new CountedTime(() => cpus.reduce((sum, cpu) => sum + cpu.instructionCount, 0));
+	let machine: Machine | undefined;
+	const board = new PcBoard({
+		config,
+		memory,
+		clock: time.clock,
+		host,
+		physAddrBits: PHYS_ADDR_BITS,
+		post: (work) => {
+			assert(machine !== undefined, "no device works before the machine is together");
+			machine.post(work);
+		},
+	});
+	const engine = new SoftwareEngine(memory, config.engine === "interpret" ? { hotThreshold: 0 } : {});
+	const random32 = randomSource(host);
+	for (let index = 0; index < config.cpus; index++) {
+		const environment = {
+			index,
+			cpuCount: config.cpus,
+			memory,
+			io: board.pc.io,
+			clock: time.clock,
+			board: board.pc.cpuBoard(index),
+			random32,
+		};
+		cpus.push(new SoftwareCpuEngine(engine, environment, { isCounted: config.time === "instructions" }));
+	}
+	board.attach(cpus);
+	machine = new Machine({ config, host, time, cpus, board });
+	return machine;
+}
+
+function refuseMissing(config: MachineConfig): void {
+	if (config.engine === "kvm") throw new MachineError("unavailable", "engine: kvm is not there yet; use auto, translate or interpret");
+	if (config.disks.some(({ bus }) => bus === "ide")) throw new MachineError("unavailable", "disks: bus ide is not there yet; use virtio");
+	if (config.disks.length > 24) throw new MachineError("config", "disks: there is room for 24");
+}
+
+function allocate(config: MachineConfig): GuestMemory {
+	try {
+		return new GuestMemory(config.memory);
+	} catch (error) {
+		if (error instanceof RangeError)
+			throw new MachineError("unavailable", `memory: this host cannot give ${formatSize(config.memory)}`, { cause: error });
+		throw error;
+	}
+}
+
+/** 32 bits at a time out of a pool: a call to the host for each would cost more than the rest of RDRAND. */
+function randomSource(host: Host): () => number {
+	const bytes = new Uint8Array(4096);
+	const pool = new Uint32Array(bytes.buffer);
+	let used = pool.length;
+	return () => {
+		if (used === pool.length) {
+			host.random(bytes);
+			used = 0;
+		}
+		return pool[used++] as number;
+	};
+}

@@ -1,0 +1,165 @@
+import { assert } from "../base/assert.ts";
+import type { StateValue } from "../base/json.ts";
+import type { Disk } from "../disk/disk.ts";
+import type { Clock } from "../machine/clock.ts";
+import type { GuestMemory } from "../machine/memory.ts";
+import type { CpuPins } from "../machine/processor.ts";
+import { bootFirmware, bootLinux } from "../pc/boot.ts";
+import type { InitialCpuState } from "../pc/linux/entry.ts";
+import { Pc, type PcState } from "../pc/pc.ts";
+import { VirtioBlock } from "../virtio/block.ts";
+import { VirtioPci } from "../virtio/pci-transport.ts";
+import { VirtioRng } from "../virtio/rng.ts";
+import type { Board, BoardEvent } from "./board.ts";
+import type { MachineConfig } from "./config.ts";
+import type { CpuEngine } from "./engine.ts";
+import { MachineError } from "./error.ts";
+import type { Host } from "./host.ts";
+
+/** Serial output is handed on at the end of a slice, or when this much has come together. */
+const BUNCH_BYTES = 4096;
+
+export interface PcBoardOptions {
+	readonly config: MachineConfig;
+	readonly memory: GuestMemory;
+	readonly clock: Clock;
+	readonly host: Host;
+	readonly physAddrBits: number;
+	/** Brings work into the machine's own thread, between two slices. */
+	readonly post: (work: () => void) => void;
+}
+
+/** A PC as a machine holds it: board, cards, and what boots on it. */
+export class PcBoard implements Board {
+	readonly pc: Pc;
+	onEvent: (event: BoardEvent) => void = () => {};
+	onSerialRoom: (port: number) => void = () => {};
+	readonly #options: PcBoardOptions;
+	readonly #cards: readonly VirtioPci[];
+	readonly #disks: readonly Disk[];
+	#cpus: readonly CpuEngine[] = [];
+	/** What each port has written and nobody has been told yet: bytes are handed on in bunches. */
+	readonly #output: number[][];
+
+	/** @throws PcError */
+	constructor(options: PcBoardOptions) {
+		const { config, memory, clock, host } = options;
+		this.#options = options;
+		this.#disks = config.disks.map(({ disk }) => disk);
+		this.#cards = [
+			...config.disks.map(
+				({ disk }, index) =>
+					new VirtioPci(new VirtioBlock(disk, { name: `disk${index}`, serial: `basenji-${index}`, post: options.post }), memory),
+			),
+			new VirtioPci(new VirtioRng((into) => host.random(into)), memory),
+		];
+		this.#output = Array.from({ length: config.serialPorts }, () => []);
+		this.pc = new Pc({
+			memory,
+			clock,
+			cpuCount: config.cpus,
+			wallTimeMs: host.wallMs(),
+			events: {
+				onPowerOff: () => this.#tell({ kind: "power-off" }),
+				onReset: (cause) => this.#tell({ kind: "reset", cause }),
+				onDebugExit: (code) => this.#tell({ kind: "debug-exit", code }),
+			},
+			serialLines: this.#output.map((_, port) => ({
+				onTransmit: (byte) => this.#transmit(port, byte),
+				onSpace: () => this.onSerialRoom(port),
+			})),
+			pciDevices: this.#cards,
+			hasDebugExit: config.debugExit,
+			...(config.bios === undefined ? {} : { firmware: config.bios }),
+		});
+	}
+
+	/** Plugs the CPUs in. Before the first reset. */
+	attach(cpus: readonly CpuEngine[]): void {
+		this.#cpus = cpus;
+		for (const [index, cpu] of cpus.entries()) this.pc.attachCpu(index, cpu.pins);
+	}
+
+	reset(_cpus: readonly CpuPins[]): void {
+		const [boot] = this.#cpus;
+		assert(boot !== undefined, "a board is reset with its CPUs in place");
+		this.pc.reset();
+		boot.enter(this.#boot());
+	}
+
+	#boot(): InitialCpuState {
+		const { config, host, physAddrBits } = this.#options;
+		if (config.kernel === undefined) return bootFirmware(this.pc);
+		const rngSeed = new Uint8Array(32);
+		host.random(rngSeed);
+		const boot = {
+			kernel: config.kernel,
+			commandLine: config.append ?? "",
+			rngSeed,
+			...(config.initrd === undefined ? {} : { initrd: config.initrd }),
+		};
+		return bootLinux(this.pc, boot, { physAddrBits });
+	}
+
+	serialInput(port: number, bytes: Uint8Array): number {
+		return this.pc.isa.serialPorts[port]?.receive(bytes) ?? bytes.length;
+	}
+
+	pressPowerButton(): void {
+		this.pc.pressPowerButton();
+	}
+
+	cpuTurn(index: number): void {
+		this.pc.accessingCpu = index;
+	}
+
+	async quiesce(): Promise<void> {
+		for (const card of this.#cards) await card.quiesce();
+	}
+
+	save(): StateValue {
+		return this.pc.save();
+	}
+
+	load(state: StateValue): void {
+		this.pc.load(state as PcState);
+	}
+
+	/** @throws MachineError `unavailable` if a disk does not take what the guest had written */
+	async close(): Promise<void> {
+		this.sliceEnded();
+		const failures: unknown[] = [];
+		for (const disk of this.#disks) {
+			try {
+				if (!disk.isReadOnly) await disk.flush();
+			} catch (error) {
+				failures.push(error);
+			}
+			await disk.close().catch((error: unknown) => failures.push(error));
+		}
+		if (failures.length > 0)
+			throw new MachineError("unavailable", `a disk could not be closed: ${String(failures[0])}`, { cause: failures[0] });
+	}
+
+	/** Hands on what the guest has written to its serial ports. */
+	sliceEnded(): void {
+		for (const [port, bytes] of this.#output.entries()) {
+			if (bytes.length === 0) continue;
+			const bunch = Uint8Array.from(bytes);
+			bytes.length = 0;
+			this.onEvent({ kind: "serial", port, bytes: bunch });
+		}
+	}
+
+	/** A debug-exit or power-off must not overtake what was printed before it. */
+	#tell(event: BoardEvent): void {
+		this.sliceEnded();
+		this.onEvent(event);
+	}
+
+	#transmit(port: number, byte: number): void {
+		const bunch = this.#output[port] as number[];
+		bunch.push(byte);
+		if (bunch.length >= BUNCH_BYTES) this.sliceEnded();
+	}
+}
