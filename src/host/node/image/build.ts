@@ -16,8 +16,8 @@ export interface BuildOptions extends DebianDiskOptions {
 	readonly store?: ImageStore;
 }
 
-/** One console that both a person and a script can read; a panic ends the machine instead of hanging it. */
-const CONSOLE_APPEND = "console=ttyS0 panic=-1";
+/** One console, which both a person and a script can read. */
+const CONSOLE_APPEND = "console=ttyS0";
 
 /**
  * Makes an image from Debian packages and puts it into the store, in the place of any older one. Needs the network

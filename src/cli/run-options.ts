@@ -1,0 +1,103 @@
+import { InvalidArgumentError } from "commander";
+import type { DiskFormat, DiskMode } from "../host/node/machine.ts";
+import { parseDuration } from "../vm/quantity.ts";
+import { UsageError } from "./failure.ts";
+
+/** Where a serial port's other end is. */
+export type SerialTarget =
+	| { readonly kind: "stdio" }
+	| { readonly kind: "none" }
+	| { readonly kind: "file"; readonly path: string }
+	| { readonly kind: "tcp"; readonly port: number };
+
+export interface DiskOption {
+	readonly path: string;
+	readonly format?: DiskFormat;
+	readonly mode?: DiskMode;
+	readonly bus?: "virtio" | "ide";
+}
+
+/** `run`'s options as they come out of the parser. */
+export interface RunOptions {
+	readonly kernel?: string;
+	readonly initrd?: string;
+	readonly append?: string;
+	readonly disk: readonly DiskOption[];
+	readonly bios?: string;
+	readonly memory?: string;
+	readonly cpus?: number;
+	readonly engine: "auto" | "translate" | "interpret" | "kvm";
+	readonly serial: readonly SerialTarget[];
+	readonly debugExit: boolean;
+	readonly reboot: boolean;
+	readonly until?: string;
+	/** Nanoseconds. */
+	readonly timeout?: number;
+	readonly stats?: string;
+}
+
+const DISK_KEYS: Readonly<Record<string, readonly string[]>> = {
+	format: ["raw", "qcow2", "vmdk"],
+	mode: ["persistent", "undoable", "nonpersistent"],
+	bus: ["virtio", "ide"],
+};
+
+/** `FILE[,format=…][,mode=…][,bus=…]`; a comma that belongs to the name is written twice. */
+export function parseDisk(text: string): DiskOption {
+	const [path = "", ...settings] = text
+		.replaceAll(",,", "\0")
+		.split(",")
+		.map((part) => part.replaceAll("\0", ","));
+	if (path === "") throw new InvalidArgumentError("a file is wanted before the first comma.");
+	const option: Record<string, string> = {};
+	for (const setting of settings) {
+		const [key = "", value = ""] = setting.split("=", 2);
+		const known = DISK_KEYS[key];
+		if (known === undefined) throw new InvalidArgumentError(`unknown key "${key}"; known are ${Object.keys(DISK_KEYS).join(", ")}.`);
+		if (!known.includes(value)) throw new InvalidArgumentError(`${key} is one of ${known.join(", ")}, not "${value}".`);
+		option[key] = value;
+	}
+	if (option.format !== undefined && option.format !== "raw")
+		throw new UsageError(`--disk ${path}: format ${option.format} is not there yet; use raw`);
+	if (option.mode === "undoable") throw new UsageError(`--disk ${path}: mode undoable is not there yet; use persistent or nonpersistent`);
+	if (option.bus === "ide") throw new UsageError(`--disk ${path}: bus ide is not there yet; use virtio`);
+	return { path, ...option } as DiskOption;
+}
+
+export function parseSerial(text: string): SerialTarget {
+	if (text === "stdio" || text === "none") return { kind: text };
+	const file = /^file=(.+)$/.exec(text)?.[1];
+	if (file !== undefined) return { kind: "file", path: file };
+	const port = Number(/^tcp=:(\d+)$/.exec(text)?.[1]);
+	if (port <= 65535) return { kind: "tcp", port };
+	throw new InvalidArgumentError("it is one of stdio, none, file=FILE, tcp=:PORT.");
+}
+
+export function parseTimeout(text: string): number {
+	const durationNs = parseDuration(text);
+	if (durationNs === undefined || durationNs === 0) throw new InvalidArgumentError("a time such as 60s is wanted.");
+	return durationNs;
+}
+
+export function parseCpus(text: string): number {
+	if (!/^\d+$/.test(text)) throw new InvalidArgumentError("a whole number is wanted.");
+	return Number(text);
+}
+
+/** For options of which the only value so far is the one that means "none of it". */
+export function onlyNone(option: string, what: string): (text: string) => "none" {
+	return (text) => {
+		if (text !== "none") throw new UsageError(`${option} ${text}: ${what} not there yet; use ${option} none`);
+		return text;
+	};
+}
+
+export function notYet(option: string, what: string): (text: string) => never {
+	return () => {
+		throw new UsageError(`${option}: ${what} not there yet`);
+	};
+}
+
+export function collect<T>(parse: (text: string) => T): (text: string, before: readonly T[] | undefined) => readonly T[] {
+	return (text, before) => [...(before ?? []), parse(text)];
+}

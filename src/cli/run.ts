@@ -1,0 +1,191 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { ensureImage } from "../host/node/image/build.ts";
+import { commandArchive } from "../host/node/image/initramfs.ts";
+import { DEFAULT_IMAGE, findRecipe } from "../host/node/image/recipes.ts";
+import { imageFile, type StoredImage } from "../host/node/image/store.ts";
+import { createMachine, type NodeMachineOptions } from "../host/node/machine.ts";
+import { progressOn } from "../host/node/progress.ts";
+import type { Machine, MachineExit } from "../vm/machine.ts";
+import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
+import type { RunOptions, SerialTarget } from "./run-options.ts";
+import { scratchDisk } from "./scratch-disk.ts";
+import { connectSerial, type SerialEndpoint } from "./serial-endpoints.ts";
+import { Terminal } from "./terminal.ts";
+
+/** What the guest is there for. */
+type Purpose = "interactive" | "check" | "command";
+
+export interface RunRequest {
+	readonly image: string | undefined;
+	/** What stood behind "--". */
+	readonly command: readonly string[];
+	readonly options: RunOptions;
+}
+
+/** Signals that end us: the machine is stopped first (its disks flushed), then the shell sees the usual code. */
+const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
+
+/** `basenji run`: one machine in the foreground. Resolves with the exit code. */
+export async function run(request: RunRequest): Promise<number> {
+	const { options } = request;
+	checkTogether(request);
+	const purpose = purposeOf(request);
+	const machine = await createMachine(await machineOptions(request, purpose));
+	const serials = serialTargets(options);
+	const endpoints: SerialEndpoint[] = [];
+	let terminal: Terminal | undefined;
+	let verdict: number | undefined;
+	const decide = (code: number): void => {
+		verdict ??= code;
+		void machine.stop();
+	};
+	const offSignals = onSignals(decide);
+	try {
+		for (const [port, target] of serials.entries()) endpoints.push(await connectSerial(machine, port, target));
+		if (serials[0]?.kind === "stdio") terminal = openTerminal(machine, purpose, options);
+		if (options.until !== undefined) machine.console.expect(options.until, () => decide(0));
+		machine.on("reset", ({ cause }) =>
+			process.stderr.write(`basenji: the guest ${cause === "triple-fault" ? "triple-faulted" : "asked for a reset"}; it starts over\n`),
+		);
+		await machine.start();
+		const timer = options.timeout === undefined ? undefined : setTimeout(() => decide(EXIT_TIMEOUT), options.timeout / 1e6);
+		const exit = await machine.finished();
+		clearTimeout(timer);
+		terminal?.close();
+		if (options.stats !== undefined) await writeStats(options.stats, machine, exit);
+		return exitCode(exit, verdict, purpose, options);
+	} finally {
+		terminal?.close();
+		offSignals();
+		await machine.stop();
+		for (const endpoint of endpoints) await endpoint.close();
+	}
+}
+
+function checkTogether({ image, command, options }: RunRequest): void {
+	const isOwnBoot = options.kernel !== undefined || options.bios !== undefined;
+	if (isOwnBoot && image !== undefined)
+		throw new UsageError(`image ${image} and --${options.kernel === undefined ? "bios" : "kernel"} exclude each other`);
+	if (isOwnBoot && command.length > 0)
+		throw new UsageError("a command needs an image: with --kernel or --bios nobody in the guest knows of it");
+	if (options.kernel !== undefined && options.bios !== undefined) throw new UsageError("--kernel and --bios exclude each other");
+	if (options.bios !== undefined && (options.initrd !== undefined || options.append !== undefined))
+		throw new UsageError("--initrd and --append need --kernel: firmware does not take them");
+	if (options.initrd !== undefined && options.kernel === undefined) throw new UsageError("--initrd needs --kernel");
+	if (options.until !== undefined && serialTargets(options).length === 0) throw new UsageError("--until needs a serial port");
+}
+
+function purposeOf({ image, command, options }: RunRequest): Purpose {
+	if (command.length > 0) return "command";
+	const isOwnBoot = options.kernel !== undefined || options.bios !== undefined;
+	const hasPerson = process.stdin.isTTY === true && process.stdout.isTTY === true;
+	// Whoever names the console or a text to wait for knows what to do without a terminal.
+	const isAskedFor = options.serial.length > 0 || options.until !== undefined;
+	const isBusybox = !isOwnBoot && findRecipe(image ?? DEFAULT_IMAGE).kind === "busybox";
+	return isBusybox && !hasPerson && !isAskedFor ? "check" : "interactive";
+}
+
+/** With none given: the terminal. */
+function serialTargets(options: RunOptions): readonly SerialTarget[] {
+	return options.serial.length === 0 ? [{ kind: "stdio" }] : options.serial;
+}
+
+async function machineOptions({ image, command, options }: RunRequest, purpose: Purpose): Promise<NodeMachineOptions> {
+	const common: NodeMachineOptions = {
+		engine: options.engine,
+		serialPorts: serialTargets(options).length,
+		debugExit: options.debugExit || purpose !== "interactive",
+		// A guest that is to answer by its exit code must not start over instead.
+		onReset: options.reboot && purpose === "interactive" ? "reboot" : "stop",
+		...(options.memory === undefined ? {} : { memory: options.memory }),
+		...(options.cpus === undefined ? {} : { cpus: options.cpus }),
+	};
+	if (options.bios !== undefined) return { ...common, bios: options.bios, disks: options.disk };
+	if (options.kernel !== undefined)
+		return { ...common, kernel: options.kernel, initrd: options.initrd, append: options.append ?? "", disks: options.disk };
+	const stored = await ensureImage(findRecipe(image ?? DEFAULT_IMAGE), { progress: progressOn(process.stderr) });
+	const disks: NonNullable<NodeMachineOptions["disks"]> = [
+		...stored.manifest.disks.map((disk) => ({ path: imageFile(stored, disk.file), mode: "nonpersistent" as const })),
+		...options.disk,
+	];
+	return {
+		...common,
+		memory: common.memory ?? Math.max(stored.manifest.memoryBytes, 256 * 1024 ** 2),
+		kernel: imageFile(stored, stored.manifest.kernel),
+		initrd: purpose === "command" ? await withCommand(stored, command) : imageFile(stored, stored.manifest.initrd),
+		append: appendText(stored, purpose, options),
+		disks: purpose === "check" && disks.length === 0 ? [{ disk: scratchDisk() }] : disks,
+	};
+}
+
+async function withCommand(image: StoredImage, command: readonly string[]): Promise<Uint8Array> {
+	if (!image.manifest.isSelfChecking) throw new UsageError(`image ${image.manifest.name} takes no command; its console is where to type`);
+	return Buffer.concat([await readFile(imageFile(image, image.manifest.initrd)), commandArchive(command)]);
+}
+
+function appendText(image: StoredImage, purpose: Purpose, options: RunOptions): string {
+	const words = [image.manifest.append];
+	if (purpose === "check") words.push("panic=-1", "basenji.check");
+	else if (purpose === "command") words.push("panic=-1", "quiet");
+	else if (process.stdout.isTTY === true) {
+		words.push(`basenji.rows=${process.stdout.rows}`, `basenji.columns=${process.stdout.columns}`);
+		const term = process.env.TERM ?? "";
+		if (/^[\w.+-]+$/.test(term)) words.push(`TERM=${term}`);
+	}
+	if (options.append !== undefined) words.push(options.append);
+	return words.join(" ");
+}
+
+function openTerminal(machine: Machine, purpose: Purpose, options: RunOptions): Terminal {
+	const isInteractive = process.stdin.isTTY === true && process.stdout.isTTY === true;
+	const terminal = new Terminal(machine, isInteractive);
+	const isFed = purpose === "interactive" && (isInteractive || options.serial.some((target) => target.kind === "stdio"));
+	if (isFed || (purpose === "command" && isInteractive)) terminal.open();
+	if (isInteractive && purpose === "interactive") terminal.say("Ctrl-] opens a menu");
+	return terminal;
+}
+
+function onSignals(decide: (code: number) => void): () => void {
+	const listeners = Object.entries(SIGNAL_CODES).map(([signal, code]) => {
+		const listener = (): void => decide(code);
+		process.on(signal as NodeJS.Signals, listener);
+		return () => process.off(signal as NodeJS.Signals, listener);
+	});
+	return () => {
+		for (const off of listeners) off();
+	};
+}
+
+function exitCode(exit: MachineExit, verdict: number | undefined, purpose: Purpose, options: RunOptions): number {
+	if (exit.reason === "failed") throw exit.error;
+	if (verdict === EXIT_TIMEOUT) process.stderr.write("basenji: time is up\n");
+	if (verdict !== undefined) return verdict;
+	if (exit.reason === "triple-fault") process.stderr.write("basenji: the guest triple-faulted\n");
+	if (options.until !== undefined) {
+		process.stderr.write(`basenji: the guest ended (${exit.reason}) before it printed ${JSON.stringify(options.until)}\n`);
+		return exit.code === 0 ? 1 : exit.code;
+	}
+	// A check or a command ends in power-off or by the debug port; a reset is a kernel that gave up.
+	if (purpose !== "interactive" && exit.reason === "reset") return EXIT_OURS;
+	return exit.code;
+}
+
+async function writeStats(path: string, machine: Machine, exit: MachineExit): Promise<void> {
+	const { engineStats, ...stats } = machine.stats;
+	const exits = Object.fromEntries(
+		Object.entries(engineStats)
+			.filter(([name]) => name.startsWith("exits."))
+			.map(([name, count]) => [name.slice("exits.".length), count]),
+	);
+	const rest = Object.fromEntries(Object.entries(engineStats).filter(([name]) => !name.startsWith("exits.")));
+	const report = {
+		...stats,
+		translatedRegions: 0,
+		...rest,
+		exits,
+		exit: { reason: exit.reason, code: exit.code },
+		// In kilobytes on every system (Node documentation, process.resourceUsage).
+		peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+	};
+	await writeFile(path, `${JSON.stringify(report, null, "\t")}\n`);
+}
