@@ -107,8 +107,17 @@ export abstract class Ops {
 	abstract branch(n: number, condition?: Expr): void;
 	/** Ends the block: goes to an offset in CS (i64 in 64-bit code, else i32). `kind` helps to predict. */
 	abstract jump(target: Expr, kind?: "call" | "return"): void;
-	/** Calls a system helper and ends the block; rip is this instruction and the helper moves it. */
+	/**
+	 * Calls a system helper and ends the block; rip is this instruction and the helper moves it. Queued writes take effect
+	 * only if it succeeds.
+	 */
 	abstract system(name: string, ...args: Expr[]): void;
+	/** Puts the flags into the state block, for a helper that reads them. */
+	abstract syncFlags(): void;
+	/** Bytes of the instruction, i32. */
+	abstract length(): Expr;
+	/** The meaning has sent control elsewhere: nothing follows it in the block. */
+	isEnded = false;
 	/** Around a helper, which may look at the clock or change `budget`. */
 	protected abstract beforeHelper(): void;
 	protected abstract afterHelper(): void;

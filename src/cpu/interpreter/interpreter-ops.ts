@@ -13,7 +13,6 @@ import { REC, RECORD_BYTES } from "./record.ts";
  */
 export class InterpreterOps extends Ops {
 	readonly record: Expr;
-	isEnded = false;
 
 	constructor(calls: Callables, modeKey: number) {
 		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
@@ -200,13 +199,20 @@ export class InterpreterOps extends Ops {
 
 	system(name: string, ...args: Expr[]): void {
 		const pinned = args.map((arg) => this.f.let(arg));
-		const rip = this.rip();
-		this.commit();
-		this.#setRip(rip);
+		this.#setRip(this.rip());
 		this.f.store("i32Store", this.cpu, i32(0), at("exitRecord"));
 		const status = this.f.callLet(this.calls.index(name), "i32", this.helperArgs(pinned));
 		this.f.if(status, () => this.f.return(status));
+		this.commit();
 		this.#dispatch();
+	}
+
+	syncFlags(): void {
+		// They are always there.
+	}
+
+	length(): Expr {
+		return this.f.let(op("i32Sub", this.#word(REC.next), this.#word(REC.delta)));
 	}
 
 	inMemory(body: (iterate: (count?: Expr) => void) => void): void {

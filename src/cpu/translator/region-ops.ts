@@ -54,7 +54,6 @@ export class RegionOps extends Ops {
 	/** Offset of the instruction from the region's entry; instructions of its block not yet run, itself included. */
 	delta = 0;
 	left = 0;
-	isEnded = false;
 	/** `inMemory` or `system` has stored registers before all uses were known: emit again with what is known now. */
 	hasSpilled = false;
 	readonly #codeBits: number;
@@ -409,15 +408,25 @@ export class RegionOps extends Ops {
 	system(name: string, ...args: Expr[]): void {
 		const f = this.f;
 		const pinned = args.map((arg) => f.let(arg));
-		this.commit();
 		this.hasSpilled = true;
 		this.emitStores(f);
 		this.storeRip(f, this.ripAt(i32(this.delta)));
 		f.store("i32Store", this.cpu, i32(0), at("exitRecord"));
 		const status = f.callLet(this.calls.index(name), "i32", this.helperArgs(pinned));
 		f.if(status, () => f.return(status));
+		this.#isInMemory = true;
+		this.commit();
+		this.#isInMemory = false;
 		f.returnCall(this.calls.index("dispatch"), [this.cpu, i32(0)]);
 		this.isEnded = true;
+	}
+
+	syncFlags(): void {
+		if (!this.#isInMemory) this.#storeFlags(this.f);
+	}
+
+	length(): Expr {
+		return i32(this.insn.lengthBytes);
 	}
 
 	inMemory(body: (iterate: (count?: Expr) => void) => void): void {
