@@ -103,20 +103,34 @@ function roundDouble(x: X87, fcw: Expr): void {
 /**
  * (cpu, slot, sign, exponent, hi, lo): rounds a normalised value (bit 63 of `hi` set; biased exponent of any size; `lo` below
  * the last place, its last bit sticky) as the control word says and stores it, with every exception that follows from it.
+ * FSCALE alone gets beyond what an adjusted exponent can hold: then ∞ or zero, whatever the rounding.
  */
-defineCore("f80Round", ["i32", "i32", "i32", "i32", "i64", "i64"], undefined, (f, calls) => {
-	const x = new X87(f);
+function defineRound(name: string, isControlled: boolean): void {
+	defineCore(name, ["i32", "i32", "i32", "i32", "i64", "i64"], undefined, (f, calls) => roundAndStore(new X87(f), calls, isControlled));
+}
+
+function roundAndStore(x: X87, calls: Callables, isControlled: boolean): void {
+	const { f } = x;
 	const slot = f.param(1);
 	const sign = f.param(2);
 	const exponent = x.variable32(f.param(3));
 	const hi = x.variable64(f.param(4));
 	const lo = x.variable64(f.param(5));
 	const fcw = f.let(x.field("fcw"));
-	roundDouble(x, fcw);
+	if (isControlled) roundDouble(x, fcw);
 	const rc = f.let(and(shr(fcw, 10), 3));
 	// Bits of the significand that the precision control leaves out; the reserved 01 counts as extended.
 	const precision = f.let(and(shr(fcw, 8), 3));
-	const n = f.let(wide(select(and(precision, 1), i32(0), select(precision, i32(11), i32(40)))));
+	const n = isControlled ? f.let(wide(select(and(precision, 1), i32(0), select(precision, i32(11), i32(40))))) : i64(0);
+	if (!isControlled) {
+		f.if(and(leS(exponent.value, -BIAS_ADJUST), eqz(and(fcw, FSW.UE))), () => {
+			x.store(slot, sign, i64(0));
+			x.clearC1();
+			f.call(calls.index("f80Raise"), [x.cpu, i32(FSW.UE | FSW.PE)], true);
+			f.return();
+		});
+	}
+	const isBeyond = f.let(geS(exponent.value, EXP_MAX + BIAS_ADJUST));
 	const flags = x.variable32(i32(0));
 	const isTiny = x.variable32(i32(0));
 	const split = () => {
@@ -162,11 +176,11 @@ defineCore("f80Round", ["i32", "i32", "i32", "i32", "i64", "i64"], undefined, (f
 	});
 	f.if(geS(exponent.value, EXP_MAX), () => {
 		f.if(
-			and(fcw, FSW.OE),
+			or(and(fcw, FSW.OE), isBeyond),
 			() => {
 				flags.value = or(flags.value, FSW.OE | FSW.PE);
 				f.if(
-					or(eqz(rc), eq(rc, select(sign, i32(1), i32(2)))),
+					or(or(eqz(rc), eq(rc, select(sign, i32(1), i32(2)))), and(isBeyond, eqz(and(fcw, FSW.OE)))),
 					() => {
 						hi.value = i64(TOP_BIT);
 						exponent.value = i32(EXP_MAX);
@@ -188,7 +202,11 @@ defineCore("f80Round", ["i32", "i32", "i32", "i32", "i64", "i64"], undefined, (f
 	x.store(slot, or(sign, exponent.value), hi.value);
 	x.clearC1(shl(up.value, 9));
 	f.if(flags.value, () => f.call(calls.index("f80Raise"), [x.cpu, flags.value], true));
-});
+}
+
+defineRound("f80Round", true);
+/** The same, whatever the precision control says. */
+defineRound("f80RoundExtended", false);
 
 /**
  * The common end of an operation: a result of ordinary size, rounded to nearest at 64 bits, precision exception masked, is

@@ -23,7 +23,6 @@ import {
 	ltS,
 	ltU,
 	ne,
-	negate,
 	or,
 	shl,
 	shr,
@@ -54,7 +53,7 @@ function signBit(format: Format, sign: Expr): Expr {
 }
 
 /** Stores an i64 (4 or 2 low bytes of it) and pops, or leaves both to the caller; returns from the function. */
-function deliver(x: X87, value: Expr, bytes: 2 | 4 | 8): void {
+export function deliver(x: X87, value: Expr, bytes: 2 | 4 | 8): void {
 	const { f } = x;
 	const host = f.param(1);
 	f.if(eq(host, -1), () => {
@@ -67,7 +66,7 @@ function deliver(x: X87, value: Expr, bytes: 2 | 4 | 8): void {
 }
 
 /** Returns from the function if `flags` holds an unmasked exception. */
-function raiseOrReturn(x: X87, calls: Callables, flags: Expr): void {
+export function raiseOrReturn(x: X87, calls: Callables, flags: Expr): void {
 	x.f.if(x.f.callLet(calls.index("f80Raise"), "i32", [x.cpu, flags]), () => x.f.return(i32(0)));
 }
 
@@ -177,56 +176,6 @@ for (const format of FORMATS) {
 		);
 		deliver(x, bits.value, format.name === "Double" ? 8 : 4);
 	});
-}
-
-for (const bytes of [2, 4, 8] as const) {
-	for (const truncates of [false, true]) {
-		defineCore(`x87${truncates ? "Truncate" : "Store"}Int${bytes * 8}`, ["i32", "i32", "i32"], "i32", (f, calls) => {
-			const x = new X87(f);
-			const indefinite = -(1n << BigInt(bytes * 8 - 1));
-			const top = f.let(x.field("ftop"));
-			const value = x.load(x.slot(top));
-			const result = x.variable64();
-			const flags = x.variable32(i32(0));
-			x.clearC1();
-			f.block((done) => {
-				f.block((invalid) => {
-					f.if(x.isEmpty(top), () => {
-						flags.value = i32(FSW.SF);
-						f.br(invalid);
-					});
-					// ∞, NaN and whatever reaches 2^64.
-					f.brIf(invalid, or(geS(exponentOf(value), BIAS + 64), isUnsupported(value)));
-					const sign = f.let(signOf(value));
-					const hi = x.variable64(value.mantissa);
-					const lo = x.variable64(i64(0));
-					const shift = f.let(sub(i32(BIAS + 63), exponentOf(value)));
-					f.if(
-						ltU(sub(shift, 1), 63),
-						() => {
-							const n = f.let(wide(shift));
-							lo.value = shl(value.mantissa, negate(n));
-							hi.value = shr(value.mantissa, n);
-						},
-						() => f.if(shift, () => shiftRightSticky(x, hi, lo, shift)),
-					);
-					const rc = truncates ? i32(3) : f.let(and(shr(x.field("fcw"), 10), 3));
-					const up = f.let(roundsUp(rc, sign, hi.value, lo.value));
-					const magnitude = f.let(add(hi.value, wide(up)));
-					// Bounds: 2^(bits−1) − 1, one more for negative values; a carry out of 64 bits leaves 0.
-					f.brIf(invalid, gtU(magnitude, sub(i64(-indefinite), wide(eqz(sign)))));
-					f.brIf(invalid, and(up, eqz(magnitude)));
-					result.value = select(sign, negate(magnitude), magnitude);
-					flags.value = select(ne(lo.value, 0), or(i32(FSW.PE), shl(up, 9)), i32(0));
-					f.if(flags.value, () => f.call(calls.index("f80Raise"), [x.cpu, flags.value], true));
-					f.br(done);
-				});
-				raiseOrReturn(x, calls, or(flags.value, FSW.IE));
-				result.value = i64(indefinite);
-			});
-			deliver(x, result.value, bytes);
-		});
-	}
 }
 
 /** (cpu) → 0 with ST(0)'s significand in arg2, sign and exponent in arg3; 1 if an unmasked underflow forbids the store. */

@@ -15,6 +15,13 @@ export function addressPlus(o: Ops, address: Expr, delta: number | Expr): Expr {
 	return o.f.let(sum);
 }
 
+function loadTen(o: Ops, address: Expr, core: string): void {
+	const low = o.load({ operand: 0 }, address, 8);
+	const high = o.load({ operand: 0 }, addressPlus(o, address, 8), 2);
+	record(o, address);
+	o.coreVoid(core, o.cpu, low, high);
+}
+
 define("FLD", (o) => {
 	guardX87(o);
 	if (!o.isMem(0)) {
@@ -25,10 +32,7 @@ define("FLD", (o) => {
 	const address = o.address(0);
 	const bytes = (o.insn.operands[0] as { bytes: 4 | 8 | 10 }).bytes;
 	if (bytes === 10) {
-		const mantissa = o.load({ operand: 0 }, address, 8);
-		const se = o.load({ operand: 0 }, addressPlus(o, address, 8), 2);
-		record(o, address);
-		o.coreVoid("x87Load", o.cpu, mantissa, se);
+		loadTen(o, address, "x87Load");
 		return;
 	}
 	const value = o.load({ operand: 0 }, address, bytes);
@@ -58,12 +62,13 @@ function store(o: Ops, core: string, bytes: 2 | 4 | 8, pops: boolean): void {
 	});
 }
 
-function storeExtended(o: Ops): void {
+/** Ten bytes: `core` leaves them in arg2 and arg3, unless an unmasked exception forbids the store. */
+function storeTen(o: Ops, core: string): void {
 	const address = o.address(0);
 	const mantissa: ModifyPlace = o.probe({ operand: 0 }, address, 8);
 	const se = o.probe({ operand: 0 }, addressPlus(o, address, 8), 2);
 	record(o, address);
-	o.f.if(op("i32Eqz", o.core("x87Read", "i32", o.cpu)), () => {
+	o.f.if(op("i32Eqz", o.core(core, "i32", o.cpu)), () => {
 		const value = o.field64("arg2");
 		const upper = o.field32("arg3");
 		o.storePlace(mantissa, value);
@@ -81,7 +86,7 @@ function storeReal(pops: boolean): Meaning {
 			return;
 		}
 		const bytes = (o.insn.operands[0] as { bytes: 4 | 8 | 10 }).bytes;
-		if (bytes === 10) storeExtended(o);
+		if (bytes === 10) storeTen(o, "x87Read");
 		else store(o, bytes === 8 ? "x87StoreDouble" : "x87StoreSingle", bytes, pops);
 	};
 }
@@ -105,6 +110,16 @@ function storeInteger(name: "Store" | "Truncate", pops: boolean): Meaning {
 define("FIST", storeInteger("Store", false));
 define("FISTP", storeInteger("Store", true));
 define("FISTTP", storeInteger("Truncate", true));
+
+define("FBLD", (o) => {
+	guardX87(o);
+	loadTen(o, o.address(0), "x87LoadDecimal");
+});
+
+define("FBSTP", (o) => {
+	guardX87(o);
+	storeTen(o, "x87ReadDecimal");
+});
 
 define("FXCH", (o) => {
 	guardX87(o);
