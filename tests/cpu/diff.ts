@@ -66,24 +66,38 @@ const tallies = new Map<string, Tally>();
 const totals = { cases: 0, instructions: 0, mismatches: 0, known: 0, timeouts: 0, lost: 0, unstable: 0 };
 const spent = { generateMs: 0, nativeMs: 0, engineMs: 0, compareMs: 0 };
 
-/** The instruction to blame: run ever longer beginnings of the case; the first that differs ends with it. */
-function blame(testCase: Generated): string {
-	const prefixes = testCase.instructions.map((_, index) => ({ ...testCase, instructions: testCase.instructions.slice(0, index + 1) }));
-	const expected = oracle.run(prefixes);
-	const actual = engine.run(prefixes);
-	const first = prefixes.findIndex((prefix, index) => compare(prefix, expected[index]!, actual[index]!).length > 0);
-	if (first < 0) return "(unstable)";
-	let text = "";
-	let at = 0;
-	forEachInstruction(testCase, (instruction) => {
-		if (at++ === first) text = Mnemonic[instruction.mnemonic]?.toLowerCase() ?? "";
-	});
-	return text;
+interface Mismatch {
+	readonly testCase: Generated;
+	readonly differences: readonly Difference[];
 }
 
-function note(testCase: Generated, differences: readonly Difference[]): void {
-	const name = `${blame(testCase)} ${testCase.mode}`;
-	if (name.startsWith("(unstable)")) {
+/** The instructions to blame: run ever longer beginnings of each case; the first that differs ends with the culprit. */
+function blame(mismatches: readonly Mismatch[]): string[] {
+	const prefixes = mismatches.map(({ testCase }) =>
+		testCase.instructions.map((_, index) => ({ ...testCase, instructions: testCase.instructions.slice(0, index + 1) })),
+	);
+	const expected = oracle.run(prefixes.flat());
+	const actual = engine.run(prefixes.flat());
+	let at = 0;
+	return mismatches.map(({ testCase }, index) => {
+		let first = -1;
+		for (const [length, prefix] of prefixes[index]!.entries()) {
+			if (first < 0 && compare(prefix, expected[at]!, actual[at]!, engine.reportsFaults).length > 0) first = length;
+			at++;
+		}
+		if (first < 0) return "";
+		return `${mnemonicsOf(testCase)[first]} ${testCase.mode}`;
+	});
+}
+
+function mnemonicsOf(testCase: Generated): string[] {
+	const names: string[] = [];
+	forEachInstruction(testCase, (instruction) => names.push(Mnemonic[instruction.mnemonic]?.toLowerCase() ?? ""));
+	return names;
+}
+
+function note(name: string, { testCase, differences }: Mismatch): void {
+	if (name === "") {
 		totals.unstable++;
 		return;
 	}
@@ -115,6 +129,7 @@ function runBatch(generator: Generator): void {
 	clock.push(performance.now());
 	const actual = engine.run(cases);
 	clock.push(performance.now());
+	const mismatches: Mismatch[] = [];
 	for (let index = 0; index < cases.length; index++) {
 		const testCase = cases[index]!;
 		if (expected[index]!.status === "not-run") {
@@ -122,9 +137,11 @@ function runBatch(generator: Generator): void {
 			continue;
 		}
 		if (expected[index]!.status === "timeout") totals.timeouts++;
-		const differences = compare(testCase, expected[index]!, actual[index]!);
-		if (differences.length > 0) note(testCase, differences);
+		const differences = compare(testCase, expected[index]!, actual[index]!, engine.reportsFaults);
+		if (differences.length > 0) mismatches.push({ testCase, differences });
 	}
+	const names = blame(mismatches);
+	for (const [index, mismatch] of mismatches.entries()) note(names[index]!, mismatch);
 	clock.push(performance.now());
 	spent.generateMs += clock[1]! - clock[0]!;
 	spent.nativeMs += clock[2]! - clock[1]!;
@@ -137,7 +154,7 @@ function report(name: string, sample: Generated, serial: number): void {
 	const small = shrink(sample, oracle, engine) ?? sample;
 	const expected = oracle.run([small])[0]!;
 	const actual = engine.run([small])[0]!;
-	const differences = compare(small, expected, actual);
+	const differences = compare(small, expected, actual, engine.reportsFaults);
 	say(`  ${small.instructions.map((bytes) => Buffer.from(bytes).toString("hex")).join(" ")}  ${disassemble(small).join("; ")}`);
 	for (const { where, expected: native, actual: got } of differences.slice(0, 6))
 		say(`      ${where}: native ${native}, ${engine.name} ${got}`);

@@ -45,12 +45,19 @@ let batchSerial = 0;
 /** The host's processor; or another one that can run a Linux program in user mode, as QEMU's can (`wrapper`). */
 export class NativeEngine implements EngineUnderTest {
 	readonly name: string;
+	readonly reportsFaults: boolean;
 	readonly #wrapper: (mode: Mode) => readonly string[];
 	readonly #memory = baseMemory();
 	readonly #modes: readonly Mode[];
 
-	constructor(name = "native", modes: readonly Mode[] = [64, 32, 16], wrapper: (mode: Mode) => readonly string[] = () => []) {
+	constructor(
+		name = "native",
+		modes: readonly Mode[] = [64, 32, 16],
+		wrapper: (mode: Mode) => readonly string[] = () => [],
+		reportsFaults = true,
+	) {
 		this.name = name;
+		this.reportsFaults = reportsFaults;
 		this.#modes = modes;
 		this.#wrapper = wrapper;
 	}
@@ -101,5 +108,6 @@ export class NativeEngine implements EngineUnderTest {
 export function qemuUserEngine(): NativeEngine {
 	const folder = process.env["QEMU_USER_BIN"] ?? "";
 	const path = (name: string): string => (folder === "" ? name : join(folder, name));
-	return new NativeEngine("qemu-user", [64, 32, 16], (mode) => [path(mode === 64 ? "qemu-x86_64" : "qemu-i386"), "-cpu", "max"]);
+	const wrapper = (mode: Mode): string[] => [path(mode === 64 ? "qemu-x86_64" : "qemu-i386"), "-cpu", "max"];
+	return new NativeEngine("qemu-user", [64, 32], wrapper, false);
 }

@@ -49,7 +49,7 @@ export function shrink<C extends Case>(original: C, oracle: EngineUnderTest, eng
 	const differing = (cases: readonly Case[]): Case | undefined => {
 		const expected = oracle.run(cases);
 		const actual = engine.run(cases);
-		return cases.find((testCase, index) => compare(testCase, expected[index]!, actual[index]!).length > 0);
+		return cases.find((testCase, index) => compare(testCase, expected[index]!, actual[index]!, engine.reportsFaults).length > 0);
 	};
 	let best = differing([original]);
 	for (let round = 0; best !== undefined && round < 60; round++) {

@@ -153,11 +153,23 @@ static void start_next(struct sigcontext *context) {
 	set_own_flags(FLAG_ALWAYS_ONE | (current->rflags & (FLAG_NT | FLAG_ID)));
 }
 
-static void finish(struct sigcontext *context, uint16_t status) {
+/* QEMU's user-mode emulation leaves no vector in the frame: the signal is the next best. */
+static uint16_t vector_of_signal(const siginfo_t *info) {
+	switch (info->si_signo) {
+	case SIGTRAP: return info->si_code == 2 /* TRAP_TRACE */ ? 1 : 3;
+	case SIGILL: return 6;
+	case SIGBUS: return 17;
+	case SIGFPE: return info->si_code == 1 /* FPE_INTDIV */ ? 0 : 16;
+	default: return info->si_code == 1 || info->si_code == 2 /* SEGV_MAPERR, SEGV_ACCERR */ ? 14 : 13;
+	}
+}
+
+static void finish(struct sigcontext *context, const siginfo_t *info, uint16_t status) {
 	if (output_end + sizeof(struct result_record) + MEMORY_BYTES * 2 > sizeof output) flush();
 	struct result_record *out = (struct result_record *)(output + output_end);
 	read_frame(out, context);
 	out->status = status;
+	if (out->vector > 31) out->vector = vector_of_signal(info);
 	if (current->flags & 1) reset_segments();
 	uint8_t *end = collect_diff(out);
 	out->size_bytes = (uint32_t)(end - (uint8_t *)out);
@@ -170,14 +182,13 @@ static void finish(struct sigcontext *context, uint16_t status) {
 
 static void on_signal(int number, siginfo_t *info, void *argument) {
 	set_own_flags(FLAG_ALWAYS_ONE);
-	(void)info;
 	struct sigcontext *context = (struct sigcontext *)&((struct ucontext *)argument)->uc_mcontext;
 	if (number == SIGUSR1) {
 		start_next(context);
 	} else if (number != SIGALRM) {
-		finish(context, STATUS_FAULT);
+		finish(context, info, STATUS_FAULT);
 	} else if (last_alarm_case == case_index) {
-		finish(context, STATUS_TIMEOUT);
+		finish(context, info, STATUS_TIMEOUT);
 	} else {
 		last_alarm_case = case_index;
 		set_own_flags(FLAG_ALWAYS_ONE | (current->rflags & (FLAG_NT | FLAG_ID)));
