@@ -1,4 +1,5 @@
 import { type ByteStore, DiskError } from "../../disk.ts";
+import { ClusterCounts } from "./cluster-counts.ts";
 import { clustersOf, entryOffset, hasReservedBits, isCopied, readMapping, writeOffset } from "./entries.ts";
 import { EXTENSION, FIELD, INCOMPATIBLE, type Qcow2Header } from "./header.ts";
 import { writeIncompatible, writeRefcountTable } from "./header-fields.ts";
@@ -28,8 +29,6 @@ export interface Qcow2CheckReport {
 }
 
 const MAX_PROBLEMS = 100;
-/** Beyond this (a sparse file of absurd size) counting would need more memory than there is. */
-const MAX_CLUSTERS = 2 ** 28;
 const MAX_BITMAP_TABLE_BYTES = 32 * 1024 * 1024;
 
 /** Counts who uses each cluster, by walking everything that points at one. */
@@ -37,7 +36,7 @@ export class Qcow2Walk {
 	readonly store: ByteStore;
 	readonly header: Qcow2Header;
 	readonly clusterBytes: number;
-	readonly counts: Uint32Array;
+	readonly counts: ClusterCounts;
 	readonly problems: Qcow2Problem[] = [];
 	errorCount = 0;
 	leakCount = 0;
@@ -53,10 +52,7 @@ export class Qcow2Walk {
 		this.store = store;
 		this.header = header;
 		this.clusterBytes = 2 ** header.clusterBits;
-		const clusters = Math.ceil(fileBytes / this.clusterBytes);
-		if (clusters > MAX_CLUSTERS)
-			throw new DiskError("unsupported", store.name, `a file of ${fileBytes} bytes has too many clusters to be checked`);
-		this.counts = new Uint32Array(clusters);
+		this.counts = new ClusterCounts(Math.ceil(fileBytes / this.clusterBytes));
 	}
 
 	static async run(store: ByteStore): Promise<Qcow2Walk> {
@@ -84,7 +80,7 @@ export class Qcow2Walk {
 			this.problem("error", namedAt, `${what} is said to lie at ${offset}, past the end of the file`);
 			return false;
 		}
-		for (let cluster = first; cluster <= last; cluster++) this.counts[cluster] = (this.counts[cluster] as number) + uses;
+		for (let cluster = first; cluster <= last; cluster++) this.counts.add(cluster, uses);
 		return true;
 	}
 
@@ -202,7 +198,7 @@ export class Qcow2Walk {
 	 * them right if told to.
 	 */
 	async checkCopied(isRepairing: boolean): Promise<void> {
-		const isAlone = (offset: number) => this.counts[Math.floor(offset / this.clusterBytes)] === 1;
+		const isAlone = (offset: number) => this.counts.get(Math.floor(offset / this.clusterBytes)) === 1;
 		for (const { offset, l1At } of this.activeTables) {
 			const l1 = this.#activeL1;
 			if (isCopied(l1, l1At) !== isAlone(offset)) {
@@ -230,8 +226,6 @@ export class Qcow2Walk {
 	}
 
 	report(): Qcow2CheckReport {
-		let end = this.counts.length;
-		while (end > 0 && this.counts[end - 1] === 0) end--;
 		return {
 			problems: this.problems,
 			errorCount: this.errorCount,
@@ -239,7 +233,7 @@ export class Qcow2Walk {
 			dataClusters: this.dataClusters,
 			compressedClusters: this.compressedClusters,
 			totalClusters: Math.ceil(this.header.sizeBytes / this.clusterBytes),
-			endOffsetBytes: end * this.clusterBytes,
+			endOffsetBytes: this.counts.end * this.clusterBytes,
 		};
 	}
 }
@@ -251,11 +245,13 @@ export async function checkQcow2(store: ByteStore): Promise<Qcow2CheckReport> {
 	const { clusterBytes } = walk;
 	try {
 		const refcounts = await Refcounts.open(store, walk.header, new Set());
-		for (const [cluster, expected] of walk.counts.entries()) {
-			const counted = await refcounts.get(cluster);
-			if (counted < expected) walk.problem("error", cluster * clusterBytes, `${expected} users, and a reference count of ${counted}`);
-			else if (counted > expected) walk.problem("leak", cluster * clusterBytes, `${expected} users, and a reference count of ${counted}`);
+		const differ = (cluster: number, expected: number, counted: number) =>
+			walk.problem(counted < expected ? "error" : "leak", cluster * clusterBytes, `${expected} users, and a reference count of ${counted}`);
+		for await (const [cluster, counted] of refcounts.counted()) {
+			const expected = walk.counts.get(cluster);
+			if (counted !== expected) differ(cluster, expected, counted);
 		}
+		for (const [cluster, expected] of walk.counts.entries()) if ((await refcounts.get(cluster)) === 0) differ(cluster, expected, 0);
 	} catch (error) {
 		if (!(error instanceof DiskError)) throw error;
 		walk.problem("error", error.offsetBytes ?? 0, error.message);

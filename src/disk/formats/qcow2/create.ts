@@ -1,4 +1,5 @@
 import { type ByteStore, DiskError } from "../../disk.ts";
+import { ClusterCounts } from "./cluster-counts.ts";
 import { COMPATIBLE, encodeHeader, INCOMPATIBLE, l1EntriesFor, type Qcow2Header } from "./header.ts";
 import { buildRefcounts } from "./refcount-build.ts";
 
@@ -62,7 +63,8 @@ export async function createQcow2(store: ByteStore, options: Qcow2CreateOptions)
 	if (encodeHeader(header).length > clusterBytes) refuse("the backing file's name is too long for a header of one cluster");
 	await store.truncate(0);
 	await store.write(clusterBytes, new Uint8Array(l1Clusters * clusterBytes));
-	const counts = new Uint32Array(1 + l1Clusters).fill(1);
+	const counts = new ClusterCounts(1 + l1Clusters);
+	for (let cluster = 0; cluster < counts.length; cluster++) counts.add(cluster, 1);
 	const built = await buildRefcounts(store, counts, clusterBits, refcountOrder);
 	await store.flush();
 	// The header last: before it, there is no image.

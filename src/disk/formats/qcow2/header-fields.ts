@@ -31,3 +31,12 @@ export function writeAutoclear(store: ByteStore, value: number): Promise<void> {
 export function writeIncompatible(store: ByteStore, value: number): Promise<void> {
 	return writeField64(store, FIELD.INCOMPATIBLE_FEATURES, value);
 }
+
+/** The same for the L1 table: its size and its place are neighbours. */
+export async function writeL1Table(store: ByteStore, offset: number, entries: number): Promise<void> {
+	const bytes = new Uint8Array(12);
+	const view = new DataView(bytes.buffer);
+	view.setUint32(0, entries);
+	view.setBigUint64(4, BigInt(offset));
+	await store.write(FIELD.L1_SIZE, bytes);
+}

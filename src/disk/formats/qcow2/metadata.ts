@@ -92,7 +92,12 @@ export class Qcow2Metadata {
 	}
 
 	#checkTable(offset: number, l1At: number): void {
-		if (offset % this.clusterBytes === 0 && (offset < this.#fileBytes || this.#l2.peek(offset) !== undefined)) return;
+		if (
+			offset >= this.clusterBytes &&
+			offset % this.clusterBytes === 0 &&
+			(offset < this.#fileBytes || this.#l2.peek(offset) !== undefined)
+		)
+			return;
 		throw new DiskError("corrupt", this.store.name, `an L2 table is said to lie at ${offset}`, { offsetBytes: this.#l1.offset + l1At });
 	}
 

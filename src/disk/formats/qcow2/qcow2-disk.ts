@@ -3,6 +3,7 @@ import { type ByteStore, type Disk, DiskError } from "../../disk.ts";
 import { checkRange, checkWritable } from "../../range.ts";
 import { type RangeClaim, RangeLocks } from "../../range-locks.ts";
 import { repair } from "./check.ts";
+import { ClusterPacker } from "./compress.ts";
 import { type Mapping, UNALLOCATED, ZERO } from "./entries.ts";
 import { INCOMPATIBLE, type Qcow2Header } from "./header.ts";
 import { writeAutoclear } from "./header-fields.ts";
@@ -11,7 +12,7 @@ import { type Extent, Qcow2Reader } from "./reader.ts";
 
 export interface Qcow2Options {
 	readonly isReadOnly?: boolean;
-	/** Where unallocated clusters are read from; the caller opens it, this disk closes it. */
+	/** Where unallocated clusters are read from; the caller opens it, this disk closes it. An image that names one needs it. */
 	readonly backing?: Disk;
 	/** Needed by images with compressed clusters. */
 	readonly codecs?: Codecs;
@@ -31,6 +32,7 @@ export class Qcow2Disk implements Disk {
 	/** In guest clusters. Exclusive for whoever changes where one lies. */
 	readonly #locks = new RangeLocks();
 	readonly #clusterBytes: number;
+	readonly #packer: ClusterPacker | undefined;
 
 	private constructor(store: ByteStore, metadata: Qcow2Metadata, options: Qcow2Options, isReadOnly: boolean) {
 		this.#store = store;
@@ -38,6 +40,7 @@ export class Qcow2Disk implements Disk {
 		this.#backing = options.backing;
 		this.#reader = new Qcow2Reader(metadata, options.backing, options.codecs);
 		this.#clusterBytes = metadata.clusterBytes;
+		this.#packer = options.codecs === undefined ? undefined : new ClusterPacker(metadata, options.codecs);
 		this.sizeBytes = Math.ceil(metadata.header.sizeBytes / this.sectorBytes) * this.sectorBytes;
 		this.isReadOnly = isReadOnly;
 	}
@@ -49,7 +52,9 @@ export class Qcow2Disk implements Disk {
 	static async open(store: ByteStore, options: Qcow2Options = {}): Promise<Qcow2Disk> {
 		const isReadOnly = store.isReadOnly || options.isReadOnly === true;
 		let metadata = await Qcow2Metadata.open(store, isReadOnly);
-		const { incompatible } = metadata.header;
+		const { backingFile, incompatible } = metadata.header;
+		if (backingFile !== undefined && options.backing === undefined)
+			throw new DiskError("not-found", store.name, `stands on ${backingFile}, which has not been opened`);
 		if (!isReadOnly) {
 			if ((incompatible & INCOMPATIBLE.CORRUPT) !== 0 && options.force !== true)
 				throw new DiskError("corrupt", store.name, "is marked as damaged: repair it, or open it for reading only");
@@ -94,6 +99,28 @@ export class Qcow2Disk implements Disk {
 		if (from.length === 0) return;
 		const isDone = await this.#locked(offsetBytes, from.length, false, () => this.#writeInPlace(offsetBytes, from));
 		if (!isDone) await this.#locked(offsetBytes, from.length, true, () => this.#writeAllocating(offsetBytes, from));
+		await this.#relieve();
+	}
+
+	/**
+	 * As `write`, compressing each whole cluster that gets smaller by it; for images that are being made.
+	 * @param offsetBytes a multiple of the cluster size
+	 */
+	async writeCompressed(offsetBytes: number, from: Uint8Array): Promise<void> {
+		checkWritable(this.isReadOnly, this.#store.name);
+		checkRange(this, this.#store.name, offsetBytes, from.length);
+		const packer = this.#packer;
+		for (let at = 0; at < from.length; at += this.#clusterBytes) {
+			const part = from.subarray(at, at + this.#clusterBytes);
+			const cluster = (offsetBytes + at) / this.#clusterBytes;
+			const isPacked =
+				packer !== undefined &&
+				part.length === this.#clusterBytes &&
+				Number.isInteger(cluster) &&
+				(await this.#locked(offsetBytes + at, part.length, true, () => packer.write(cluster, part)));
+			if (!isPacked) await this.write(offsetBytes + at, part);
+		}
+		this.#reader.forgetDecompressed();
 		await this.#relieve();
 	}
 

@@ -68,14 +68,15 @@ export class Refcounts {
 				throw new DiskError("corrupt", store.name, `refcount block ${index} is said to lie at ${offset}`, {
 					offsetBytes: header.refcountTableOffset + 8 * index,
 				});
+			// Also what keeps a search through the blocks within the size of the file.
+			if (metadata.has(offset / clusterBytes))
+				throw new DiskError("corrupt", store.name, `refcount block ${index} and something else both lie at ${offset}`, {
+					offsetBytes: header.refcountTableOffset + 8 * index,
+				});
 			metadata.add(offset / clusterBytes);
 		}
 		for (let i = 0; i < header.refcountTableClusters; i++) metadata.add(header.refcountTableOffset / clusterBytes + i);
 		return refcounts;
-	}
-
-	get tableOffset(): number {
-		return this.#tableOffset;
 	}
 
 	get tableClusters(): number {
@@ -103,15 +104,28 @@ export class Refcounts {
 		return readCount(block, cluster % 2 ** this.#perBlockBits, this.#order);
 	}
 
+	/** Clusters with a count, block by block, and the count. */
+	async *counted(): AsyncIterableIterator<[cluster: number, count: number]> {
+		const perBlock = 2 ** this.#perBlockBits;
+		for (const [index, offset] of this.#blocks.entries()) {
+			if (offset === 0) continue;
+			const block = await this.#cache.get(offset);
+			for (let at = 0; at < perBlock; at++) {
+				const count = readCount(block, at, this.#order);
+				if (count !== 0) yield [index * perBlock + at, count];
+			}
+		}
+	}
+
 	/** Adds to a count that is there already (or gives a cluster beyond all blocks its first). */
 	async add(cluster: number, delta: number): Promise<number> {
-		const block = await this.#blockFor(cluster);
-		const at = cluster % 2 ** this.#perBlockBits;
-		const count = readCount(block, at, this.#order) + delta;
+		const count = (await this.get(cluster)) + delta;
 		if (count < 0 || count > this.maxCount)
 			throw new DiskError("corrupt", this.#store.name, `the reference count of cluster ${cluster} would become ${count}`, {
 				offsetBytes: cluster * 2 ** this.#clusterBits,
 			});
+		const block = await this.#blockFor(cluster);
+		const at = cluster % 2 ** this.#perBlockBits;
 		this.#set(block, at, count);
 		if (count === 0) this.#hint = Math.min(this.#hint, cluster);
 		return count;
