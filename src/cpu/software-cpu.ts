@@ -2,7 +2,6 @@ import type { IoBus } from "../machine/bus.ts";
 import type { Clock } from "../machine/clock.ts";
 import type { CpuBoard, CpuPins } from "../machine/processor.ts";
 import { CallbackWire } from "../machine/wire.ts";
-import { type BootState, enterBootState, refresh } from "./boot-state.ts";
 import type { CpuContext, EntropySource } from "./context.ts";
 import { flushJumpCache } from "./interpreter/block-cache.ts";
 import { REC, RECORD_BYTES } from "./interpreter/record.ts";
@@ -11,9 +10,11 @@ import type { SoftwareEngine } from "./software-engine.ts";
 import { CpuState } from "./state/cpu-state.ts";
 import { FLAG } from "./state/flags.ts";
 import { at, EXIT, MODE } from "./state/layout.ts";
-import { deliverDebugTrap } from "./system/debug.ts";
+import { beginStep, finishStep, needsSteps } from "./system/debug.ts";
 import { deliverFault, serviceInterrupts } from "./system/interrupts.ts";
+import { updateMode } from "./system/mode.ts";
 import { initCpu, resetCpu, startCpu } from "./system/reset.ts";
+import { deriveAllRanges } from "./system/segments.ts";
 
 const ACTIVITY = at("activity") >> 2;
 const BUDGET = at("budget") >> 2;
@@ -118,11 +119,6 @@ export class SoftwareCpu {
 		i32[BUDGET] = 0;
 	}
 
-	/** Starts where a boot loader would leave the processor. */
-	enter(boot: BootState): void {
-		enterBootState(this.context, boot);
-	}
-
 	save(): Record<string, unknown> {
 		return this.state.save();
 	}
@@ -130,7 +126,9 @@ export class SoftwareCpu {
 	/** @throws RangeError naming a field that is missing or unknown */
 	load(saved: Record<string, unknown>): void {
 		this.state.load(saved);
-		refresh(this.context);
+		deriveAllRanges(this.context);
+		updateMode(this.context);
+		this.context.mmu.clear();
 	}
 
 	/** Makes `run` return at the next block; nothing happens outside `run`. */
@@ -183,9 +181,8 @@ export class SoftwareCpu {
 				break;
 			}
 			if ((i32[BUDGET] as number) <= 0) break;
-			const isTraced = ((i32[FLAGS] as number) & FLAG.TF) !== 0;
-			if (isTraced || i32[SHADOW] !== 0) {
-				this.#step(isTraced);
+			if (i32[SHADOW] !== 0 || needsSteps(this.context)) {
+				this.#step();
 				continue;
 			}
 			const exit = dispatch(base, 0);
@@ -195,7 +192,7 @@ export class SoftwareCpu {
 			} else if (exit === EXIT.budget) {
 				if ((i32[BUDGET_TAKEN] as number) !== 0) continue;
 				if (!exact) break;
-				this.#step(false);
+				this.#step();
 			} else this.#handleExit(exit);
 		}
 		this.instructionCount += this.#slice - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
@@ -208,18 +205,18 @@ export class SoftwareCpu {
 	#handleExit(exit: number): void {
 		switch (exit) {
 			case EXIT.fault:
-				this.#rewind(true);
+				this.#rewind();
 				deliverFault(this.context);
 				return;
 			case EXIT.single:
-				this.#rewind(true);
-				this.#step(false);
+				this.#rewind();
+				this.#step();
 				return;
 			case EXIT.stale:
-				this.#rewind(true);
+				this.#rewind();
 				return;
 			case EXIT.interrupted:
-				this.#rewind(true);
+				this.#rewind();
 				return;
 			case EXIT.hot:
 				this.#heat();
@@ -239,7 +236,7 @@ export class SoftwareCpu {
 	}
 
 	/** rip becomes that of the record where the code gave up, and what had been charged beyond it is given back. */
-	#rewind(refund: boolean): void {
+	#rewind(): void {
 		const i32 = this.#i32;
 		const record = i32[EXIT_RECORD] as number;
 		if (record === 0) return;
@@ -248,10 +245,8 @@ export class SoftwareCpu {
 		const position = view.getInt32(record + REC.position, true);
 		const delta = view.getInt32(record + REC.delta, true);
 		if (position < 0) return;
-		if (refund) {
-			const head = record - (position + 1) * RECORD_BYTES;
-			i32[BUDGET] = (i32[BUDGET] as number) + view.getInt32(head + REC.count, true) - position;
-		}
+		const head = record - (position + 1) * RECORD_BYTES;
+		i32[BUDGET] = (i32[BUDGET] as number) + view.getInt32(head + REC.count, true) - position;
 		this.#advanceRip(delta);
 	}
 
@@ -265,39 +260,31 @@ export class SoftwareCpu {
 		}
 	}
 
-	/** Runs one instruction, and the trap after it if TF was set before it. */
-	#step(isTraced: boolean): void {
+	/** Runs one instruction, with the debug exceptions before and after it. */
+	#step(): void {
 		const i32 = this.#i32;
-
+		if (beginStep(this.context) !== -1) return;
 		i32[SHADOW] = 0;
-		const key = i32[MODE_KEY] as number;
-		i32[MODE_KEY] = key | MODE.step;
-		const block = this.#engine.blocks.find(this.state, this.context.mmu);
-		if (block === undefined) {
+		i32[MODE_KEY] = (i32[MODE_KEY] as number) | MODE.step;
+		if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) {
 			i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
 			deliverFault(this.context);
 			return;
 		}
 		// One instruction only: the block behind it must not be entered.
 		const left = i32[BUDGET] as number;
-		i32[BUDGET] = 1;
 		const taken = i32[BUDGET_TAKEN] as number;
+		i32[BUDGET] = 1;
 		i32[BUDGET_TAKEN] = 0;
 		const exit = this.#engine.module.dispatch(this.state.base, 0);
 		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
 		i32[BUDGET] = left - used;
 		i32[BUDGET_TAKEN] = taken;
 		i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
-
 		if (exit === EXIT.fault) {
-			this.#rewind(true);
+			this.#rewind();
 			deliverFault(this.context);
-			return;
-		}
-		if (exit === EXIT.interrupted || exit === EXIT.stale || exit === EXIT.single) {
-			this.#rewind(true);
-			return;
-		}
-		if (isTraced) deliverDebugTrap(this.context);
+		} else if (exit === EXIT.interrupted || exit === EXIT.stale || exit === EXIT.single) this.#rewind();
+		else finishStep(this.context);
 	}
 }

@@ -112,8 +112,7 @@ export class SoftwareCpuEngine implements CpuEngine {
 	}
 
 	load(state: StateValue): void {
-		this.#cpu.state.load(state as Record<string, unknown>);
-		this.#cpu.context.mmu.clear();
+		this.#cpu.load(state as Record<string, unknown>);
 	}
 
 	dispose(): void {

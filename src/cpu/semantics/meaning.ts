@@ -6,6 +6,7 @@ import "./arithmetic.ts";
 import "./logic.ts";
 import "./move.ts";
 import "./string.ts";
+import "./system-identity.ts";
 import "./system-transfer.ts";
 
 export interface BoundMeaning {
