@@ -117,7 +117,7 @@ describe("8042", () => {
 		data(0xdd);
 		expect(a20.isHigh).toBe(false);
 		command(0xd0);
-		expect(drain()).toBe("c1");
+		expect(drain()).toBe("cd");
 		command(0xff);
 		expect(resets).toBe(0);
 		command(0xfe);

@@ -48,7 +48,8 @@ const OUTPUT_PORT_NOT_RESET = 0x01;
 const OUTPUT_PORT_A20 = 0x02;
 const OUTPUT_PORT_IRQ1 = 0x10;
 const OUTPUT_PORT_IRQ12 = 0x20;
-const OUTPUT_PORT_IDLE = 0xc0;
+/** Clock and data of both devices, which idle high. */
+const OUTPUT_PORT_IDLE = 0xcc;
 const INPUT_PORT_UNLOCKED = 0x80;
 const NO_PASSWORD = 0xf1;
 const TIMEOUT_BYTE = 0xfe;
