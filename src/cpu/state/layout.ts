@@ -83,11 +83,10 @@ const FIELDS = {
 	mcgStatus: arch("u64"),
 	/** PAE's four page-directory-pointer registers, as the last load of CR3 found them in memory. */
 	pdpte: arch("u64", 4),
-	/** AMD's HWCR, SYSCFG, DE_CFG and SPEC_CTRL: kept as written. */
+	/** AMD's HWCR, SYSCFG and DE_CFG: kept as written. */
 	hwcr: arch("u64"),
 	syscfg: arch("u64"),
 	deCfg: arch("u64"),
-	specCtrl: arch("u64"),
 
 	/** x87 registers by physical number: mantissa at +0 (u64), sign and exponent at +8 (u16), 16 bytes each. */
 	fpr: arch("v128", 8),
