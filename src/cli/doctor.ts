@@ -23,13 +23,13 @@ const OLDEST_NODE = [22, 18] as const;
  */
 const WASM_FEATURES: readonly { readonly name: string; readonly isNeeded: boolean; readonly bytes: readonly number[] }[] = [
 	// () -> v128: v128.const, all zeros.
-	{ name: "SIMD", isNeeded: true, bytes: [...module("7b"), ...code([0xfd, 0x0c, ...new Array<number>(16).fill(0)])] },
+	{ name: "SIMD", isNeeded: true, bytes: [...moduleOf("7b"), ...code([0xfd, 0x0c, ...new Array<number>(16).fill(0)])] },
 	// A shared memory of one page, which also needs atomics.
 	{ name: "threads", isNeeded: true, bytes: [...header(), 0x05, 0x04, 0x01, 0x03, 0x01, 0x01] },
 	// () -> (): return_call 0.
-	{ name: "tail calls", isNeeded: true, bytes: [...module(""), ...code([0x12, 0x00])] },
+	{ name: "tail calls", isNeeded: true, bytes: [...moduleOf(""), ...code([0x12, 0x00])] },
 	// () -> i32: i32.const 0, i32.extend8_s.
-	{ name: "sign extension", isNeeded: true, bytes: [...module("7f"), ...code([0x41, 0x00, 0xc0])] },
+	{ name: "sign extension", isNeeded: true, bytes: [...moduleOf("7f"), ...code([0x41, 0x00, 0xc0])] },
 	// Memory 0 and memory 1.
 	{ name: "multiple memories", isNeeded: false, bytes: [...header(), 0x05, 0x05, 0x02, 0x00, 0x01, 0x00, 0x01] },
 	// A 64-bit memory of one page.
@@ -38,7 +38,7 @@ const WASM_FEATURES: readonly { readonly name: string; readonly isNeeded: boolea
 	{
 		name: "relaxed SIMD",
 		isNeeded: false,
-		bytes: [...module("7b"), ...code([...[0, 0, 0].flatMap(() => [0xfd, 0x0c, ...new Array<number>(16).fill(0)]), 0xfd, 0x85, 0x02])],
+		bytes: [...moduleOf("7b"), ...code([...[0, 0, 0].flatMap(() => [0xfd, 0x0c, ...new Array<number>(16).fill(0)]), 0xfd, 0x85, 0x02])],
 	},
 ];
 
@@ -47,7 +47,7 @@ function header(): number[] {
 }
 
 /** Header, the type () -> `result` (a value type in hexadecimal, or nothing), and one function of that type. */
-function module(result: string): number[] {
+function moduleOf(result: string): number[] {
 	const results = result === "" ? [0x00] : [0x01, Number.parseInt(result, 16)];
 	return [...header(), 0x01, 3 + results.length, 0x01, 0x60, 0x00, ...results, 0x03, 0x02, 0x01, 0x00];
 }
