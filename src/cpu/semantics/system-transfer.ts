@@ -61,17 +61,20 @@ define("MOV.seg", (o) => {
 
 define("PUSH.seg", (o) => o.push(o.insn.opBytes, zeroExtendTo(32, o.width, selectorOf(o, 0))));
 
+// POP and LxS load the segment first, so that a bad selector leaves the other registers alone; then the block ends.
 define("POP.seg", (o) => {
 	const value = o.pop(o.insn.opBytes);
-	o.system("loadSegment", o.length(), o.index(0), op("i32And", value.type === "i64" ? op("i32WrapI64", value) : value, i32(0xffff)));
+	o.query("segmentLoad", o.index(0), value.type === "i64" ? op("i32WrapI64", value) : value);
+	o.system("next", o.length());
 });
 
 const LOADED_BY: Readonly<Record<string, number>> = { LES: 0, LSS: 2, LDS: 3, LFS: 4, LGS: 5 };
 
 define(Object.keys(LOADED_BY), (o) => {
 	const { offset, selector } = farPointer(o, 1);
+	o.query("segmentLoad", i32(LOADED_BY[o.insn.mnemonic] as number), selector);
 	o.write(0, offset);
-	o.system("loadSegment", o.length(), i32(LOADED_BY[o.insn.mnemonic] as number), selector);
+	o.system("next", o.length());
 });
 
 define("SWAPGS", (o) => {
@@ -175,4 +178,3 @@ define("XGETBV", (o) => {
 });
 define("LLDT", (o) => o.system("lldt", o.length(), asWord(o.read(0))));
 define("LTR", (o) => o.system("ltr", o.length(), asWord(o.read(0))));
-

@@ -1,5 +1,5 @@
 import type { CpuContext } from "../context.ts";
-import { MODE } from "../state/layout.ts";
+import { EXIT, MODE } from "../state/layout.ts";
 import { Descriptor, fetchDescriptor, isNull, markAccessed, readHighBase, SYSTEM_TYPE } from "./descriptors.ts";
 import { guarded, raise, readMemory, VECTOR, writeMemory } from "./fault.ts";
 import { ATTR, isCode64, isLongMode, isProtected, SEG, updateMode } from "./mode.ts";
@@ -210,21 +210,35 @@ function wideBase(cpu: CpuContext, from: Descriptor, code: number): number {
 	return base;
 }
 
+function loadSegmentRegister(cpu: CpuContext, seg: number, selector: number): void {
+	if (seg === SEG.CS) raise(cpu, VECTOR.UD);
+	loadSegment(cpu, seg, selector);
+	// No interrupt and no debug trap until the stack pointer can have been loaded too (§6.8.3).
+	if (seg === SEG.SS) cpu.state.i32[INTERRUPT_SHADOW] = 2;
+}
+
 export const segmentHelpers = {
-	/** System. a: length of the instruction, b: segment register 0–5, c: selector. MOV Sreg, POP Sreg, LxS. */
+	/** System. a: length of the instruction, b: segment register 0–5, c: selector. MOV Sreg. */
 	loadSegment: guarded((cpu, length, seg, selector) => {
-		const i32 = cpu.state.i32;
-		if (seg === SEG.CS) raise(cpu, VECTOR.UD);
-		loadSegment(cpu, seg, selector);
-		if (seg === SEG.SS) i32[INTERRUPT_SHADOW] = 2;
+		loadSegmentRegister(cpu, seg, selector);
 		advance(cpu, length);
+		return EXIT.lookup;
+	}),
+	/** Query. a: segment register 0–5, b: selector. POP Sreg, LxS: `next` must end the block then, for the mode may be another. */
+	segmentLoad: guarded((cpu, seg, selector) => {
+		loadSegmentRegister(cpu, seg, selector);
 		return 0;
 	}),
+	/** System. a: length. Ends the block and nothing else. */
+	next: (cpu: CpuContext, length: number) => {
+		advance(cpu, length);
+		return EXIT.lookup;
+	},
 	/** System. a: length, b: selector. */
 	lldt: guarded((cpu, length, selector) => {
 		loadLocalTable(cpu, selector);
 		advance(cpu, length);
-		return 0;
+		return EXIT.lookup;
 	}),
 	/** System. a: length, b: selector. */
 	ltr: guarded((cpu, length, selector) => {
