@@ -5,6 +5,7 @@ import { DEFAULT_IMAGE, findRecipe } from "../host/node/image/recipes.ts";
 import { imageFile, type StoredImage } from "../host/node/image/store.ts";
 import { createMachine, type NodeMachineOptions } from "../host/node/machine.ts";
 import { progressOn } from "../host/node/progress.ts";
+import { readConfig } from "../vm/config.ts";
 import type { Machine, MachineExit } from "../vm/machine.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
 import type { RunOptions, SerialTarget } from "./run-options.ts";
@@ -103,6 +104,8 @@ async function machineOptions({ image, command, options }: RunRequest, purpose: 
 	if (options.bios !== undefined) return { ...common, bios: options.bios, disks: options.disk };
 	if (options.kernel !== undefined)
 		return { ...common, kernel: options.kernel, initrd: options.initrd, append: options.append ?? "", disks: options.disk };
+	// What is wrong with the options is said before anything is downloaded.
+	readConfig({ ...common, kernel: new Uint8Array(1) });
 	const stored = await ensureImage(findRecipe(image ?? DEFAULT_IMAGE), { progress: progressOn(process.stderr) });
 	const disks: NonNullable<NodeMachineOptions["disks"]> = [
 		...stored.manifest.disks.map((disk) => ({ path: imageFile(stored, disk.file), mode: "nonpersistent" as const })),

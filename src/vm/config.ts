@@ -12,14 +12,13 @@ const memory: Parser<number> = (value, key) => {
 	const ramBytes = size(value, key);
 	if (ramBytes < MIN_RAM_BYTES) refuse(key, `${formatSize(ramBytes)} is below the minimum of ${formatSize(MIN_RAM_BYTES)}`);
 	if (ramBytes > MAX_RAM_BYTES) refuse(key, `${formatSize(ramBytes)} is above the maximum of ${formatSize(MAX_RAM_BYTES)}`);
-	if (ramBytes % PAGE_BYTES !== 0) refuse(key, `${ramBytes} bytes is no multiple of ${PAGE_BYTES}`);
-	return ramBytes;
+	return ramBytes - (ramBytes % PAGE_BYTES);
 };
 
 const parse = object({
 	/** For messages and events. */
 	name: withDefault(text, "machine"),
-	/** Guest RAM: bytes, or a text such as "256M". */
+	/** Guest RAM: bytes, or a text such as "256M"; down to whole pages. */
 	memory: withDefault(memory, 256 * MIB),
 	cpus: withDefault(integer(1, MAX_CPUS), 1),
 	engine: withDefault(oneOf("auto", "translate", "interpret", "kvm"), "auto"),

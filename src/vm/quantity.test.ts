@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { formatSize, parseDuration, parseSize } from "./quantity.ts";
 
 test("sizes are powers of 1024, whole bytes", () => {
-	expect(["512M", "2G", "64KiB", "1.5k", "4096", 7].map(parseSize)).toEqual([536870912, 2147483648, 65536, 1536, 4096, 7]);
-	expect(["", "12X", "-1", "1.3", "M"].map(parseSize)).toEqual(new Array(5).fill(undefined));
+	expect(["512M", "2G", "64KiB", "1.5k", "3.9g", 7].map(parseSize)).toEqual([536870912, 2147483648, 65536, 1536, 4187593113, 7]);
+	expect(["", "12X", "-1", "1.", "M"].map(parseSize)).toEqual(new Array(5).fill(undefined));
 	expect([134217728, 1024, 1000].map(formatSize)).toEqual(["128M", "1K", "1000 bytes"]);
 });
 

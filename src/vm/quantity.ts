@@ -10,12 +10,12 @@ const TIME_UNITS: Readonly<Record<string, number>> = {
 	h: 3600 * NS_PER_S,
 };
 
-/** "512M", "2G", "64KiB" or a number of bytes (units are powers of 1024); `undefined` if it is none of these. */
+/** "512M", "2G", "64KiB" or a number of bytes (units are powers of 1024), down to whole bytes; `undefined` if it is none of these. */
 export function parseSize(text: string | number): number | undefined {
 	if (typeof text === "number") return Number.isSafeInteger(text) && text >= 0 ? text : undefined;
 	const match = /^\s*(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?\s*$/i.exec(text);
 	if (match === null) return undefined;
-	const bytes = Number(match[1]) * (SIZE_UNITS[(match[2] as string).toLowerCase()] as number);
+	const bytes = Math.floor(Number(match[1]) * (SIZE_UNITS[(match[2] as string).toLowerCase()] as number));
 	return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 

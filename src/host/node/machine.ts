@@ -1,6 +1,8 @@
 import { readFile, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
+import { dirname, resolve } from "node:path";
 import type { Disk } from "../../disk/disk.ts";
+import { Qcow2Disk, readHeader } from "../../disk/formats/qcow2/index.ts";
 import { RawDisk } from "../../disk/raw.ts";
 import { type MachineOptions, readConfig } from "../../vm/config.ts";
 import { assembleMachine } from "../../vm/create.ts";
@@ -8,6 +10,7 @@ import { MachineError } from "../../vm/error.ts";
 import type { Machine as CoreMachine } from "../../vm/machine.ts";
 import { OverlayDisk } from "../../vm/overlay-disk.ts";
 import { formatSize } from "../../vm/quantity.ts";
+import { nodeCodecs } from "./disk/codecs.ts";
 import { FileStore } from "./disk/file-store.ts";
 import { NodeHost } from "./host.ts";
 import { HostError } from "./host-error.ts";
@@ -31,6 +34,8 @@ export type NodeMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bio
 	readonly disks?: readonly ({ readonly disk: Disk; readonly bus?: "virtio" | "ide" } | (DiskFile & { readonly bus?: "virtio" | "ide" }))[];
 };
 
+/** More than anybody stacks on purpose; an image that stands on itself ends here. */
+const MAX_BACKING_DEPTH = 32;
 /** The engine, its code and Node itself, over and above guest RAM. */
 const OVERHEAD_BYTES = 400 * 1024 * 1024;
 
@@ -83,18 +88,35 @@ async function readImage(key: string, source: string | Uint8Array | undefined): 
 
 /** @throws DiskError, HostError */
 export async function openDisk(file: DiskFile): Promise<Disk> {
-	const format = file.format ?? "raw";
-	if (format !== "raw") throw new HostError("unsupported", `disk: ${file.path}: format ${format} is not there yet; use raw`);
 	const isScratch = file.mode === "nonpersistent";
-	const store = await FileStore.open(file.path, { isReadOnly: isScratch || file.isReadOnly === true });
+	const disk = await openFormat(file.path, file.format ?? "raw", isScratch || file.isReadOnly === true);
+	return isScratch ? new OverlayDisk(disk) : disk;
+}
+
+async function openFormat(path: string, format: DiskFormat, isReadOnly: boolean, depth = 0): Promise<Disk> {
+	if (format === "vmdk") throw new HostError("unsupported", `disk: ${path}: format vmdk is not there yet; use raw or qcow2`);
+	if (depth > MAX_BACKING_DEPTH)
+		throw new HostError("bad-file", `disk: ${path}: more than ${MAX_BACKING_DEPTH} images stand on one another`);
+	const store = await FileStore.open(path, { isReadOnly });
 	try {
-		if ((await store.size()) === 0) throw new HostError("bad-file", `disk: ${file.path} is empty`);
-		const disk = await RawDisk.open(store);
-		return isScratch ? new OverlayDisk(disk) : disk;
+		if ((await store.size()) === 0) throw new HostError("bad-file", `disk: ${path} is empty`);
+		if (format === "raw") return await RawDisk.open(store);
+		const { backingFile, backingFormat } = await readHeader(store);
+		// Relative to the image that names it, as every tool has it.
+		const backing =
+			backingFile === undefined
+				? {}
+				: { backing: await openFormat(resolve(dirname(path), backingFile), formatOf(backingFormat), true, depth + 1) };
+		return await Qcow2Disk.open(store, { codecs: nodeCodecs, ...backing });
 	} catch (error) {
 		await store.close();
 		throw error;
 	}
+}
+
+/** An image that does not say what it stands on stands on a raw one: guessing from contents lets a guest choose. */
+function formatOf(name: string | undefined): DiskFormat {
+	return name === "qcow2" || name === "vmdk" ? name : "raw";
 }
 
 /** A guest larger than the host would swap, or be killed, long after the mistake. */
