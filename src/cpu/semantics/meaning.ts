@@ -7,7 +7,9 @@ import "./logic.ts";
 import "./move.ts";
 import "./string.ts";
 import "./system-identity.ts";
+import "./system-privileged.ts";
 import "./system-transfer.ts";
+import "./x87.ts";
 
 export interface BoundMeaning {
 	readonly specialise: Semantics["specialise"];
