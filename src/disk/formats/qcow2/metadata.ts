@@ -1,10 +1,10 @@
 import { type ByteStore, DiskError } from "../../disk.ts";
 import { Serial } from "../../serial.ts";
+import { Table, TableCache } from "../../table-cache.ts";
 import { clustersOf, entryOffset, isCopied, type Mapping, readMapping, UNALLOCATED, writeMapping, writeOffset } from "./entries.ts";
 import { parseHeader, type Qcow2Header } from "./header.ts";
 import { writeRefcountTable } from "./header-fields.ts";
 import { Refcounts, type Run } from "./refcounts.ts";
-import { Table, TableCache } from "./tables.ts";
 
 const L2_CACHE_BYTES = 32 * 1024 * 1024;
 /** A header, its extensions and the backing file's name end here at the latest. */

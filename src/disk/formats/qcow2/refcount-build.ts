@@ -1,8 +1,8 @@
 import { type ByteStore, DiskError } from "../../disk.ts";
+import { Table } from "../../table-cache.ts";
 import type { ClusterCounts } from "./cluster-counts.ts";
 import { MAX_REFCOUNT_TABLE_BYTES } from "./header.ts";
 import { writeCount } from "./refcounts.ts";
-import { Table } from "./tables.ts";
 
 /** Where a freshly written refcount structure lies. */
 export interface BuiltRefcounts {

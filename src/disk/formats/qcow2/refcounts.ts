@@ -1,6 +1,6 @@
 import { type ByteStore, DiskError } from "../../disk.ts";
+import { type DirtyPart, type Table, TableCache } from "../../table-cache.ts";
 import type { Qcow2Header } from "./header.ts";
-import { type DirtyPart, type Table, TableCache } from "./tables.ts";
 
 const BLOCK_CACHE_BYTES = 16 * 1024 * 1024;
 

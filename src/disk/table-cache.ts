@@ -1,4 +1,4 @@
-import type { ByteStore } from "../../disk.ts";
+import type { ByteStore } from "./disk.ts";
 
 /** A cluster of big-endian 64-bit entries, or of reference counts, as held in memory. */
 export class Table {

@@ -1,0 +1,3 @@
+export * from "./create.ts";
+export * from "./descriptor.ts";
+export * from "./vmdk-disk.ts";
