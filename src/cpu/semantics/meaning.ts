@@ -5,6 +5,7 @@ import { type Semantics, semanticsOf } from "./registry.ts";
 import "./arithmetic.ts";
 import "./logic.ts";
 import "./move.ts";
+import "./sse.ts";
 import "./string.ts";
 import "./system-identity.ts";
 import "./system-privileged.ts";

@@ -1,0 +1,51 @@
+import { expect, it } from "vitest";
+import { decode } from "../../x86/decode/decode.ts";
+import type { CodeBits, Insn } from "../../x86/decode/insn.ts";
+import { EngineModule } from "../engine-module.ts";
+import { InterpreterOps } from "../interpreter/interpreter-ops.ts";
+import { MODE } from "../state/layout.ts";
+import { meaningOf } from "./meaning.ts";
+import { semanticsOf } from "./registry.ts";
+
+const PREFIXES = [[], [0x66], [0xf3], [0xf2]];
+const MAPS = [[0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
+
+/** One instruction for each row of the vector units, operand kind and width. */
+function vectorInsns(codeBits: CodeBits): Insn[] {
+	const found = new Map<string, Insn>();
+	for (const prefix of PREFIXES)
+		for (const rex of codeBits === 64 ? [[], [0x48]] : [[]])
+			for (const map of MAPS)
+				for (let opcode = 0; opcode < 256; opcode++)
+					for (let modrm = 0; modrm < 256; modrm += modrm % 8 === 0 ? 1 : 7) {
+						const bytes = Uint8Array.from([...prefix, ...rex, ...map, opcode, modrm, ...new Array(15).fill(0x1b)]);
+						const insn = decode(bytes, 0, 15, codeBits);
+						if (insn.fault !== undefined) continue;
+						if (insn.row.unit !== "sse" && insn.row.unit !== "mmx") continue;
+						const key = `${insn.row.id},${insn.rexW},${insn.operands.map(({ kind }) => kind)}`;
+						if (!found.has(key)) found.set(key, insn);
+					}
+	return [...found.values()];
+}
+
+const helpers = Object.fromEntries(["slowLoad", "slowStore", "slowProbe"].map((name) => [name, () => 0]));
+
+for (const [codeBits, modeKey] of [
+	[64, MODE.code64 | MODE.flat | MODE.stack32],
+	[32, MODE.code32 | MODE.stack32],
+] as const)
+	it(`compiles every MMX and SSE handler for ${codeBits}-bit code`, () => {
+		const engine = new EngineModule(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }), helpers);
+		const insns = vectorInsns(codeBits);
+		expect(insns.length).toBeGreaterThan(400);
+		expect(insns.filter(({ mnemonic }) => semanticsOf(mnemonic) === undefined).map(({ mnemonic }) => mnemonic)).toEqual([]);
+		const module = engine.newModule();
+		for (const insn of insns) {
+			const ops = new InterpreterOps(module, modeKey);
+			ops.insn = insn;
+			meaningOf(insn)?.emit(ops);
+			module.add(0, ops.finish());
+		}
+		const compiled = new WebAssembly.Module(module.bytes() as BufferSource);
+		expect(WebAssembly.Module.exports(compiled)).toHaveLength(insns.length);
+	});

@@ -1,0 +1,7 @@
+/** Every MMX and SSE meaning. */
+import "./sse-arith.ts";
+import "./sse-compare.ts";
+import "./sse-convert.ts";
+import "./sse-integer.ts";
+import "./sse-move.ts";
+import "./sse-shuffle.ts";
