@@ -13,3 +13,4 @@ import "./f80-special.ts";
 import "./f80-sqrt.ts";
 import "./f80-stack.ts";
 import "./f80-store.ts";
+import "./f80-trig.ts";

@@ -90,3 +90,7 @@ define("FSCALE", plain("x87Scale"));
 define("FXTRACT", plain("x87Extract"));
 define("FPREM", plain("x87Remainder"));
 define("FPREM1", plain("x87RemainderNearest"));
+define("FSIN", plain("x87Sine"));
+define("FCOS", plain("x87Cosine"));
+define("FSINCOS", plain("x87SineCosine"));
+define("FPTAN", plain("x87Tangent"));
