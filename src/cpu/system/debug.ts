@@ -69,12 +69,6 @@ export function finishStep(cpu: CpuContext): number {
 	return deliverEvent(cpu, VECTOR.DB, NO_ERROR_CODE, EVENT.external, getAddress(i32, RIP));
 }
 
-/** As `finishStep`, for a caller that has seen TF itself instead of calling `beginStep`. */
-export function deliverDebugTrap(cpu: CpuContext): number {
-	cpu.state.i32[DEBUG_PENDING] = (cpu.state.i32[DEBUG_PENDING] as number) | DR6.BS;
-	return finishStep(cpu);
-}
-
 function instructionBreakpoints(cpu: CpuContext): number {
 	const i32 = cpu.state.i32;
 	const dr7 = i32[DR7_WORD] as number;
