@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { CR0 } from "../mmu/access.ts";
-import { peek64 } from "../mmu/fixture.ts";
+import { peek64, poke64 } from "../mmu/fixture.ts";
 import { FLAG } from "../state/flags.ts";
 import { MODE, TLB_KERNEL, TLB_KERNEL_AC, TLB_USER } from "../state/layout.ts";
 import { writeCr0 } from "./control-registers.ts";
@@ -97,10 +97,10 @@ describe("data segments in protected mode (SDM 3A §5.6)", () => {
 		const cpu = longCpu();
 		expect(load(cpu, SEG.SS, 0)).toBe(0);
 		putDescriptor(cpu, SELECTOR.free, descriptor(0x2000, 0xff, KIND.ldt, 0));
-		cpu.memory.view.setBigUint64(64 * 1024 * 1024 + GDT + 0x48, 0xffff_8000n, true);
+		poke64(cpu, GDT + 0x48, 0xffff_8000n);
 		expect(outcome(cpu, segmentHelpers.lldt, 3, SELECTOR.free)).toBe(0);
 		expect(cpu.state.get64("segBase", SEG.LDTR)).toBe(0xffff_8000_0000_2000n);
-		cpu.memory.view.setBigUint64(64 * 1024 * 1024 + GDT + 0x48, 0x0000_8000n, true);
+		poke64(cpu, GDT + 0x48, 0x0000_8000n);
 		expect(outcome(cpu, segmentHelpers.lldt, 3, SELECTOR.free)).toEqual({ vector: 13, error: 0x40 });
 	});
 
