@@ -1,1 +1,3 @@
-export {};
+export * from "./frames/index.ts";
+export * from "./port.ts";
+export * from "./time.ts";
