@@ -40,7 +40,7 @@ const CUSTOMISE = [
 	'chroot "$1" systemctl mask getty@tty1.service systemd-resolved.service',
 	'printf "auto lo\\niface lo inet loopback\\n\\nallow-hotplug eth0\\niface eth0 inet dhcp\\n" > "$1/etc/network/interfaces"',
 	'rm -f "$1/etc/resolv.conf" && : > "$1/etc/resolv.conf"',
-	': > "$1/etc/machine-id"',
+	'rm -f "$1/etc/machine-id" && : > "$1/etc/machine-id"',
 ];
 
 /**

@@ -1,0 +1,3 @@
+export * from "./codecs.ts";
+export * from "./file-store.ts";
+export * from "./files.ts";
