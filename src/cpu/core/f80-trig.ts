@@ -4,6 +4,7 @@
  */
 import { type Expr, i32, i64, select } from "../../wasm/expr.ts";
 import type { Callables } from "../emit/ops.ts";
+import { inexact } from "./f80-binary.ts";
 import {
 	add,
 	and,
@@ -132,11 +133,6 @@ function reduce(x: X87, v: { exponent: Expr; mantissa: Expr }): Reduced {
 function square(x: X87, v: Positive): Wide {
 	const fraction = shiftRight(x, v.significand, sub(i32(BIAS - 1), v.exponent));
 	return mulFraction(x, fraction, fraction);
-}
-
-/** Never quite exact: the last bit keeps it from looking so. */
-function inexact(x: X87, v: Wide): Wide {
-	return pin(x, v.hi, or(v.lo, 1));
 }
 
 /** r × (1 − r²/3! + r⁴/5! …) */

@@ -94,3 +94,7 @@ define("FSIN", plain("x87Sine"));
 define("FCOS", plain("x87Cosine"));
 define("FSINCOS", plain("x87SineCosine"));
 define("FPTAN", plain("x87Tangent"));
+define("FPATAN", plain("x87Arctangent"));
+define("FYL2X", plain("x87Log"));
+define("FYL2XP1", plain("x87LogPlusOne"));
+define("F2XM1", plain("x87Exponential"));
