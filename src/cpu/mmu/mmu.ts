@@ -52,6 +52,8 @@ export class Mmu {
 	readonly walker: PageWalker;
 	readonly tables: TlbTables;
 	readonly breakpoints: DataBreakpoints;
+	/** High half of what `readPair` read. */
+	pairHigh = 0;
 	readonly #codePages = new CodePages();
 	readonly #state: CpuState;
 	readonly #i32: Int32Array;
@@ -141,6 +143,34 @@ export class Mmu {
 		if (bytes === 4) view.setUint32(to, value, true);
 		else if (bytes === 2) view.setUint16(to, value, true);
 		else view.setUint8(to, value);
+		return host === 0 ? this.#scatter(this.#scratch) : STORE.done;
+	}
+
+	/** Reads 8 bytes: the low half is returned (-1: fault), the high half, signed, is left in `pairHigh`. */
+	readPair(lin: number, access: number): number {
+		const lo = lin | 0;
+		const hi = this.#high(lin);
+		let host = (lo & 0xfff) <= PAGE_BYTES - 8 ? this.tables.lookup(tlbOf(access), lo, hi, false) : 0;
+		if (host === 0) {
+			if (!this.#prepare(lo, hi, 8, access, VECTOR_GP)) return -1;
+			this.#gather(this.#scratch, 8);
+			host = this.#scratch;
+		}
+		const view = this.#memory.view;
+		this.pairHigh = view.getInt32(host + 4, true);
+		return view.getUint32(host, true);
+	}
+
+	/** Writes 8 bytes, whole or not at all; a STORE status. */
+	writePair(lin: number, low: number, high: number, access: number): number {
+		const lo = lin | 0;
+		const hi = this.#high(lin);
+		const host = (lo & 0xfff) <= PAGE_BYTES - 8 ? this.tables.lookup(tlbOf(access), lo, hi, true) : 0;
+		if (host === 0 && !this.#prepare(lo, hi, 8, access | ACCESS.write, VECTOR_GP)) return STORE.fault;
+		const to = host === 0 ? this.#scratch : host;
+		const view = this.#memory.view;
+		view.setInt32(to, low, true);
+		view.setInt32(to + 4, high, true);
 		return host === 0 ? this.#scatter(this.#scratch) : STORE.done;
 	}
 

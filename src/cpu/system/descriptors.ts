@@ -1,5 +1,5 @@
 import type { CpuContext } from "../context.ts";
-import { raise, readMemory, writeMemory } from "./fault.ts";
+import { raise, readMemory, readMemoryPair, writeMemory } from "./fault.ts";
 import { ATTR, isLongMode, SEG } from "./mode.ts";
 import { GDTR_BASE, GDTR_LIMIT, getAddress, SEG_ATTR, SEG_BASE, SEG_LIMIT } from "./words.ts";
 
@@ -108,8 +108,8 @@ export function lookUpDescriptor(cpu: CpuContext, into: Descriptor, selector: nu
 	}
 	into.selector = selector;
 	into.address = base + offset;
-	into.low = readMemory(cpu, into.address, 4);
-	into.high = readMemory(cpu, into.address + 4, 4);
+	into.low = readMemoryPair(cpu, into.address);
+	into.high = cpu.mmu.pairHigh;
 	return true;
 }
 

@@ -82,6 +82,18 @@ export function writeMemory(cpu: CpuContext, lin: number, bytes: number, value: 
 	if (status !== STORE.done) throw status === STORE.fault ? FAULT : SINGLE;
 }
 
+/** Reads 8 bytes: the low half unsigned; the high half, signed, stands in `cpu.mmu.pairHigh`. */
+export function readMemoryPair(cpu: CpuContext, lin: number, access = 0): number {
+	const low = cpu.mmu.readPair(lin, access);
+	if (low < 0) throw FAULT;
+	return low;
+}
+
+export function writeMemoryPair(cpu: CpuContext, lin: number, low: number, high: number, access = 0): void {
+	const status = cpu.mmu.writePair(lin, low, high, access);
+	if (status !== STORE.done) throw status === STORE.fault ? FAULT : SINGLE;
+}
+
 export function readBlock(cpu: CpuContext, lin: number, into: Uint8Array, access: number): void {
 	if (!cpu.mmu.readBlock(lin, into, access)) throw FAULT;
 }

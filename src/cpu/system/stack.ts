@@ -1,6 +1,6 @@
 import type { CpuContext } from "../context.ts";
 import type { Descriptor } from "./descriptors.ts";
-import { raise, readMemory, VECTOR, writeMemory } from "./fault.ts";
+import { raise, readMemory, readMemoryPair, VECTOR, writeMemory, writeMemoryPair } from "./fault.ts";
 import { ATTR, accessAt, isCode64, SEG } from "./mode.ts";
 import { CPL, getAddress, isCanonical, RSP, SEG_ATTR, SEG_BASE, SEG_WRITE_HIGH, SEG_WRITE_LOW } from "./words.ts";
 
@@ -12,7 +12,7 @@ const FOUR_GIB = 0x1_0000_0000;
  */
 export class StackCursor {
 	pointer = 0;
-	/** High half of the last value popped with 8 bytes. */
+	/** High half, signed, of the last value popped with 8 bytes. */
 	high = 0;
 	#cpu!: CpuContext;
 	#base = 0;
@@ -84,8 +84,8 @@ export class StackCursor {
 	push(bytes: number, low: number, high = 0): void {
 		this.pointer = this.#cut(this.pointer - bytes);
 		const lin = this.#linear(bytes);
-		writeMemory(this.#cpu, lin, bytes === 2 ? 2 : 4, low, this.#access);
-		if (bytes === 8) writeMemory(this.#cpu, lin + 4, 4, high, this.#access);
+		if (bytes === 8) writeMemoryPair(this.#cpu, lin, low, high, this.#access);
+		else writeMemory(this.#cpu, lin, bytes, low, this.#access);
 	}
 
 	/** Pushes a signed-number address. */
@@ -93,14 +93,18 @@ export class StackCursor {
 		this.push(bytes, value, Math.floor(value / FOUR_GIB));
 	}
 
-	/** Reads the item `offset` bytes above the pointer: unsigned, and with 8 bytes its upper half goes to `high`. */
+	/** Reads the item `offset` bytes above the pointer: unsigned, and with 8 bytes its upper half, signed, goes to `high`. */
 	peek(offset: number, bytes: number): number {
 		const at = this.pointer;
 		this.pointer = this.#cut(at + offset);
 		const lin = this.#linear(bytes);
 		this.pointer = at;
-		const low = readMemory(this.#cpu, lin, bytes === 2 ? 2 : 4, this.#access);
-		this.high = bytes === 8 ? readMemory(this.#cpu, lin + 4, 4, this.#access) : 0;
+		if (bytes !== 8) {
+			this.high = 0;
+			return readMemory(this.#cpu, lin, bytes, this.#access);
+		}
+		const low = readMemoryPair(this.#cpu, lin, this.#access);
+		this.high = this.#cpu.mmu.pairHigh;
 		return low;
 	}
 
@@ -113,7 +117,7 @@ export class StackCursor {
 	/** Pops an address as a signed number (8 bytes) or unsigned. */
 	popAddress(bytes: number): number {
 		const low = this.pop(bytes);
-		return bytes === 8 ? (this.high | 0) * FOUR_GIB + low : low;
+		return bytes === 8 ? this.high * FOUR_GIB + low : low;
 	}
 
 	skip(bytes: number): void {

@@ -1,6 +1,6 @@
 import type { CpuContext } from "../context.ts";
 import { type Descriptor, isNull } from "./descriptors.ts";
-import { raise, readMemory, VECTOR } from "./fault.ts";
+import { raise, readMemory, readMemoryPair, VECTOR } from "./fault.ts";
 import { ATTR, SEG } from "./mode.ts";
 import { checkStackSegment } from "./segments.ts";
 import type { StackCursor } from "./stack.ts";
@@ -51,8 +51,8 @@ export function useInnerStack(cpu: CpuContext, cursor: StackCursor, into: Descri
 export function tssStackPointer(cpu: CpuContext, offset: number, ext: number): number {
 	requireTss(cpu, offset + 7, ext);
 	const base = tssBase(cpu);
-	const low = readMemory(cpu, base + offset, 4);
-	const pointer = (readMemory(cpu, base + offset + 4, 4) | 0) * 0x1_0000_0000 + low;
+	const low = readMemoryPair(cpu, base + offset);
+	const pointer = cpu.mmu.pairHigh * 0x1_0000_0000 + low;
 	if (!isCanonical(pointer)) raise(cpu, VECTOR.SS, ext);
 	return pointer;
 }
