@@ -45,7 +45,7 @@ class Span {
 
 /**
  * A CPU's way to memory behind the TLBs. Linear addresses come as 32-bit halves lo and hi; helpers written in TypeScript use
- * signed numbers (a canonical address fits one exactly: see `system…`). Faults are recorded in faultVector, faultErrorCode
+ * signed numbers (a canonical address fits one exactly: see system/words.ts). Faults are recorded in faultVector, faultErrorCode
  * and CR2, never thrown.
  */
 export class Mmu {
