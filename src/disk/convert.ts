@@ -26,17 +26,25 @@ export async function copyDisk(source: Disk | MappedDisk, target: Disk, options:
 	const pieceBytes = Math.max(unit, PIECE_BYTES - (PIECE_BYTES % unit));
 	let next = 0;
 	let done = 0;
+	let hasFailed = false;
 	const worker = async () => {
-		while (next < total) {
+		while (next < total && !hasFailed) {
 			const at = next;
 			const count = Math.min(pieceBytes, total - at);
 			next += count;
-			await copyPiece(source, target, at, count, unit, options);
+			try {
+				await copyPiece(source, target, at, count, unit, options);
+			} catch (error) {
+				hasFailed = true;
+				throw error;
+			}
 			done += count;
 			options.onProgress?.(done, total);
 		}
 	};
-	await Promise.all(Array.from({ length: PARALLEL }, worker));
+	// All of them have ended before the first failure is told: nobody writes behind the caller's back.
+	const ends = await Promise.allSettled(Array.from({ length: PARALLEL }, worker));
+	for (const end of ends) if (end.status === "rejected") throw end.reason;
 }
 
 async function copyPiece(source: Disk | MappedDisk, target: Disk, at: number, count: number, unit: number, options: CopyOptions) {

@@ -1,10 +1,10 @@
 import type { Codecs } from "../../codecs.ts";
 import { copyDisk } from "../../convert.ts";
 import { type ByteStore, type Disk, DiskError } from "../../disk.ts";
+import { keepDiskOpen, keepOpen } from "../../keep-open.ts";
 import { createQcow2 } from "./create.ts";
 import { COMPATIBLE } from "./header.ts";
 import { Qcow2Disk } from "./qcow2-disk.ts";
-import { keepDiskOpen, keepOpen } from "./resize.ts";
 
 export interface Qcow2CompactOptions {
 	readonly backing?: Disk;

@@ -2,7 +2,7 @@ import { type ByteStore, DiskError } from "../../disk.ts";
 import { Serial } from "../../serial.ts";
 import { Table, TableCache } from "../../table-cache.ts";
 import { clustersOf, entryOffset, isCopied, type Mapping, readMapping, UNALLOCATED, writeMapping, writeOffset } from "./entries.ts";
-import { parseHeader, type Qcow2Header } from "./header.ts";
+import { encodeHeader, parseHeader, type Qcow2Header } from "./header.ts";
 import { writeRefcountTable } from "./header-fields.ts";
 import { Refcounts, type Run } from "./refcounts.ts";
 
@@ -17,7 +17,7 @@ const HEADER_READ_BYTES = 65536;
  */
 export class Qcow2Metadata {
 	readonly store: ByteStore;
-	readonly header: Qcow2Header;
+	#header: Qcow2Header;
 	readonly clusterBits: number;
 	readonly clusterBytes: number;
 	readonly refcounts: Refcounts;
@@ -35,7 +35,7 @@ export class Qcow2Metadata {
 
 	private constructor(store: ByteStore, header: Qcow2Header, refcounts: Refcounts, l1: Table, fileBytes: number, isReadOnly: boolean) {
 		this.store = store;
-		this.header = header;
+		this.#header = header;
 		this.clusterBits = header.clusterBits;
 		this.clusterBytes = 2 ** header.clusterBits;
 		this.refcounts = refcounts;
@@ -60,6 +60,33 @@ export class Qcow2Metadata {
 		if (header.snapshotCount > 0) metadata.add(header.snapshotsOffset / clusterBytes);
 		const refcounts = await Refcounts.open(store, header, metadata);
 		return new Qcow2Metadata(store, header, refcounts, l1, fileBytes, isReadOnly);
+	}
+
+	get header(): Qcow2Header {
+		return this.#header;
+	}
+
+	/** Whether the image maps anything at all. */
+	get isEmpty(): boolean {
+		return this.#l1.bytes.every((byte) => byte === 0);
+	}
+
+	/** Writes down another backing file; for the caller to see to it that the disk reads the same. */
+	async rename(backingFile: string, backingFormat: string): Promise<void> {
+		await this.flush();
+		const header: Qcow2Header = {
+			...this.#header,
+			backingFile,
+			backingFormat,
+			refcountTableOffset: this.refcounts.tableOffset,
+			refcountTableClusters: this.refcounts.tableClusters,
+		};
+		const bytes = encodeHeader(header);
+		if (bytes.length > this.clusterBytes)
+			throw new DiskError("unsupported", this.store.name, "the backing file's name is too long for a header of one cluster");
+		await this.store.write(0, bytes);
+		await this.store.flush();
+		this.#header = header;
 	}
 
 	/** Entries in an L2 table. */

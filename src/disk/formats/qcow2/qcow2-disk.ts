@@ -28,7 +28,6 @@ export class Qcow2Disk implements Disk {
 	readonly #store: ByteStore;
 	readonly #metadata: Qcow2Metadata;
 	readonly #reader: Qcow2Reader;
-	readonly #backing: Disk | undefined;
 	/** In guest clusters. Exclusive for whoever changes where one lies. */
 	readonly #locks = new RangeLocks();
 	readonly #clusterBytes: number;
@@ -37,7 +36,6 @@ export class Qcow2Disk implements Disk {
 	private constructor(store: ByteStore, metadata: Qcow2Metadata, options: Qcow2Options, isReadOnly: boolean) {
 		this.#store = store;
 		this.#metadata = metadata;
-		this.#backing = options.backing;
 		this.#reader = new Qcow2Reader(metadata, options.backing, options.codecs);
 		this.#clusterBytes = metadata.clusterBytes;
 		this.#packer = options.codecs === undefined ? undefined : new ClusterPacker(metadata, options.codecs);
@@ -73,7 +71,26 @@ export class Qcow2Disk implements Disk {
 	}
 
 	get backing(): Disk | undefined {
-		return this.#backing;
+		return this.#reader.backing;
+	}
+
+	/** Whether nothing has been written to this layer yet. */
+	get isEmpty(): boolean {
+		return this.#metadata.isEmpty;
+	}
+
+	/**
+	 * Puts another disk below, which must read the same wherever this layer holds nothing, and writes its name down. The
+	 * former one is the caller's to close.
+	 */
+	async replaceBacking(backing: Disk, file: string, format: string): Promise<void> {
+		const claim = await this.#locks.acquire(0, Number.POSITIVE_INFINITY, true);
+		try {
+			await this.#metadata.rename(file, format);
+			this.#reader.backing = backing;
+		} finally {
+			this.#locks.release(claim);
+		}
 	}
 
 	async read(offsetBytes: number, into: Uint8Array): Promise<void> {
@@ -146,7 +163,7 @@ export class Qcow2Disk implements Disk {
 			if (!this.isReadOnly) await this.#metadata.close();
 		} finally {
 			await this.#store.close();
-			await this.#backing?.close();
+			await this.#reader.backing?.close();
 		}
 	}
 
@@ -301,7 +318,7 @@ export class Qcow2Disk implements Disk {
 			});
 			cluster = tableEnd;
 		}
-		if (mustZero && metadata.header.version === 2 && this.#backing !== undefined) await this.#zeroVersion2(first, last);
+		if (mustZero && metadata.header.version === 2 && this.#reader.backing !== undefined) await this.#zeroVersion2(first, last);
 	}
 
 	/** What a cluster of zeros is written down as. */

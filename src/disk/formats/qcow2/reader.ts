@@ -22,13 +22,14 @@ export interface Extent {
 /** Reads guest bytes through an image's tables. */
 export class Qcow2Reader {
 	readonly #metadata: Qcow2Metadata;
-	readonly #backing: Disk | undefined;
+	/** What stands below; changed only while nobody reads. */
+	backing: Disk | undefined;
 	readonly #codecs: Codecs | undefined;
 	readonly #decompressed = new Map<number, Promise<Uint8Array>>();
 
 	constructor(metadata: Qcow2Metadata, backing: Disk | undefined, codecs: Codecs | undefined) {
 		this.#metadata = metadata;
-		this.#backing = backing;
+		this.backing = backing;
 		this.#codecs = codecs;
 	}
 
@@ -77,7 +78,7 @@ export class Qcow2Reader {
 
 	/** What stands below this layer; zeros behind its end. */
 	async readBacking(offsetBytes: number, into: Uint8Array): Promise<void> {
-		const backing = this.#backing;
+		const backing = this.backing;
 		const there = backing === undefined ? 0 : Math.max(0, Math.min(into.length, backing.sizeBytes - offsetBytes));
 		if (there > 0) await backing?.read(offsetBytes, there === into.length ? into : into.subarray(0, there));
 		if (there < into.length) into.fill(0, there);
@@ -85,7 +86,7 @@ export class Qcow2Reader {
 
 	/** Whether all of it lies behind the end of what stands below. */
 	isBeyondBacking(offsetBytes: number): boolean {
-		return this.#backing === undefined || offsetBytes >= this.#backing.sizeBytes;
+		return this.backing === undefined || offsetBytes >= this.backing.sizeBytes;
 	}
 
 	/** Compressed clusters have been given up: their places may come to mean something else. */

@@ -79,6 +79,10 @@ export class Refcounts {
 		return refcounts;
 	}
 
+	get tableOffset(): number {
+		return this.#tableOffset;
+	}
+
 	get tableClusters(): number {
 		return Math.ceil((this.#blocks.length * 8) / 2 ** this.#clusterBits);
 	}

@@ -1,4 +1,5 @@
 import { type ByteStore, type Disk, DiskError } from "../../disk.ts";
+import { keepDiskOpen, keepOpen } from "../../keep-open.ts";
 import { FIELD, l1EntriesFor } from "./header.ts";
 import { writeField64, writeL1Table } from "./header-fields.ts";
 import { Qcow2Metadata } from "./metadata.ts";
@@ -64,26 +65,4 @@ async function growL1(store: ByteStore, entries: number): Promise<void> {
 		for (let i = 0; i < oldClusters; i++) await metadata.refcounts.add(header.l1Offset / clusterBytes + i, -1);
 	});
 	await metadata.close();
-}
-
-/** The same store, whose owner goes on using it after a disk on it has been closed. */
-export function keepOpen(store: ByteStore): ByteStore {
-	return new Proxy(store, {
-		get(target, key) {
-			if (key === "close") return () => Promise.resolve();
-			const value: unknown = Reflect.get(target, key, target);
-			return typeof value === "function" ? value.bind(target) : value;
-		},
-	});
-}
-
-/** The same for a disk that lies below several others. */
-export function keepDiskOpen(disk: Disk): Disk {
-	return new Proxy(disk, {
-		get(target, key) {
-			if (key === "close") return () => Promise.resolve();
-			const value: unknown = Reflect.get(target, key, target);
-			return typeof value === "function" ? value.bind(target) : value;
-		},
-	});
 }

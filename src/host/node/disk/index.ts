@@ -1,3 +1,4 @@
 export * from "./codecs.ts";
 export * from "./file-store.ts";
 export * from "./files.ts";
+export * from "./undo-folder.ts";
