@@ -1,6 +1,7 @@
 import { assert } from "../base/assert.ts";
 import type { PhysAddr } from "../base/units.ts";
 import type { IoHandler } from "./bus.ts";
+import type { PciConfigSpace } from "./pci-config.ts";
 
 /** Sends one message-signalled interrupt: a 32-bit write by the function to `address`. */
 export type MsiSender = (address: PhysAddr, data: number) => void;
@@ -11,6 +12,89 @@ export type MsixState = {
 	readonly isEnabled: boolean;
 	readonly isMasked: boolean;
 };
+
+/** Offsets from the capability's id, 64-bit form with masks (PCI 3.0 §6.8.1, "MSI Capability Structure"). */
+const MSI_CONTROL = 2;
+const MSI_ADDRESS = 4;
+const MSI_DATA = 12;
+const MSI_MASK = 16;
+const MSI_PENDING = 20;
+export const MSI_BODY_BYTES = 22;
+const MSI_ENABLE = 1;
+
+/**
+ * MSI with up to 32 vectors: everything lies in configuration space, so this keeps no state of its own. The vector
+ * replaces the low bits of the data that software wrote.
+ */
+export class MsiVectors {
+	readonly #config: PciConfigSpace;
+	readonly #at: number;
+	readonly #send: MsiSender;
+
+	constructor(config: PciConfigSpace, capabilityOffset: number, send: MsiSender) {
+		this.#config = config;
+		this.#at = capabilityOffset;
+		this.#send = send;
+		config.hook({ first: capabilityOffset + MSI_CONTROL, count: MSI_BODY_BYTES, afterWrite: () => this.#flush() });
+	}
+
+	/** The capability's bytes behind id and next pointer, and which bits the guest may write. `count` is a power of two. */
+	static body(count: number): { readonly body: Uint8Array; readonly writableMask: Uint8Array } {
+		assert(count >= 1 && count <= 32 && 2 ** Math.round(Math.log2(count)) === count, `MSI with ${count} vectors`);
+		const body = new Uint8Array(MSI_BODY_BYTES);
+		body[0] = 0x80 | (Math.log2(count) << 1);
+		body[1] = 1;
+		const writableMask = new Uint8Array(MSI_BODY_BYTES).fill(0xff, MSI_ADDRESS - 2, MSI_DATA);
+		writableMask[0] = 0x71;
+		writableMask[MSI_ADDRESS - 2] = 0xfc;
+		for (let vector = 0; vector < count; vector++) {
+			const byte = MSI_MASK - 2 + (vector >> 3);
+			writableMask[byte] = (writableMask[byte] as number) | (1 << (vector & 7));
+		}
+		return { body, writableMask };
+	}
+
+	/** While true the function sends messages and leaves its INTx pin alone. */
+	get isEnabled(): boolean {
+		return (this.#control & MSI_ENABLE) !== 0;
+	}
+
+	/** Raises vector `index`; one that is masked waits in the pending bits. One that software did not grant becomes 0. */
+	notify(index: number): void {
+		if (!this.isEnabled) return;
+		const granted = 1 << ((this.#control >> 4) & 7);
+		const vector = index < granted ? index : 0;
+		if ((this.#config.get(this.#at + MSI_MASK, 4) & (1 << vector)) !== 0) this.#setPending(vector, true);
+		else this.#deliver(vector);
+	}
+
+	get #control(): number {
+		return this.#config.get(this.#at + MSI_CONTROL, 2);
+	}
+
+	#setPending(vector: number, isPending: boolean): void {
+		const before = this.#config.get(this.#at + MSI_PENDING, 4);
+		this.#config.set(this.#at + MSI_PENDING, 4, isPending ? before | (1 << vector) : before & ~(1 << vector));
+	}
+
+	#flush(): void {
+		const ready = this.#config.get(this.#at + MSI_PENDING, 4) & ~this.#config.get(this.#at + MSI_MASK, 4);
+		if (!this.isEnabled || ready === 0) return;
+		for (let vector = 0; vector < 32; vector++)
+			if ((ready & (1 << vector)) !== 0) {
+				this.#setPending(vector, false);
+				this.#deliver(vector);
+			}
+	}
+
+	#deliver(vector: number): void {
+		const low = this.#config.get(this.#at + MSI_ADDRESS, 4);
+		const high = this.#config.get(this.#at + MSI_ADDRESS + 4, 4);
+		const granted = 1 << ((this.#control >> 4) & 7);
+		const data = this.#config.get(this.#at + MSI_DATA, 2);
+		this.#send(high * 2 ** 32 + low, (data & ~(granted - 1)) | vector);
+	}
+}
 
 const ENTRY_BYTES = 16;
 const VECTOR_CONTROL = 12;

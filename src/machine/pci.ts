@@ -5,7 +5,7 @@ import type { IoHandler } from "./bus.ts";
 import type { Device } from "./device.ts";
 import type { DmaPort } from "./memory.ts";
 import { PCI, PCI_COMMAND, PCI_STATUS, PciConfigSpace } from "./pci-config.ts";
-import { type MsixState, MsixVectors } from "./pci-msi.ts";
+import { MsiVectors, type MsixState, MsixVectors } from "./pci-msi.ts";
 import type { Wire } from "./wire.ts";
 
 /** What a slot gives the function in it. The board makes one for each function that it attaches. */
@@ -59,6 +59,7 @@ export type PciFunctionState = { readonly config: Uint8Array; readonly isIntxReq
 const BAR_IO = 1;
 const BAR_MEM64 = 4;
 const BAR_PREFETCHABLE = 8;
+const CAPABILITY_MSI = 0x05;
 const CAPABILITY_MSIX = 0x11;
 const FIRST_CAPABILITY = 0x40;
 const MSIX_ENABLE = 0x8000;
@@ -78,6 +79,7 @@ export class PciFunction implements Device<PciFunctionState> {
 	#nextCapability = FIRST_CAPABILITY;
 	#lastCapability: number = PCI.CAPABILITIES_POINTER;
 	#msix: MsixVectors | undefined;
+	#msi: MsiVectors | undefined;
 	#isIntxRequested = false;
 	/** The configuration as built, put back by `reset`. */
 	#initial: Uint8Array | undefined;
@@ -119,6 +121,11 @@ export class PciFunction implements Device<PciFunctionState> {
 	/** Present once `addMsix` has been called. */
 	get msix(): MsixVectors | undefined {
 		return this.#msix;
+	}
+
+	/** Present once `addMsi` has been called. */
+	get msi(): MsiVectors | undefined {
+		return this.#msi;
 	}
 
 	/** The BARs with where they stand now. */
@@ -173,9 +180,7 @@ export class PciFunction implements Device<PciFunctionState> {
 		vectorCount: number,
 		place: { readonly bar: number; readonly tableOffset?: number; readonly pendingOffset?: number },
 	): MsixVectors {
-		const vectors = new MsixVectors(vectorCount, (address, data) => {
-			if ((this.command & PCI_COMMAND.MASTER) !== 0) this.#slot?.deliverMsi(address, data);
-		});
+		const vectors = new MsixVectors(vectorCount, (address, data) => this.#sendMessage(address, data));
 		this.#msix = vectors;
 		const tableOffset = place.tableOffset ?? 0;
 		const pendingOffset = place.pendingOffset ?? Math.ceil(vectors.tableBytes / 2048) * 2048;
@@ -202,7 +207,16 @@ export class PciFunction implements Device<PciFunctionState> {
 		return vectors;
 	}
 
-	/** The function's INTx# request: true = asserted. Kept off the pin while disabled or while MSI-X is on. */
+	/** MSI with `vectorCount` vectors (a power of two up to 32), 64-bit addresses and masks. */
+	addMsi(vectorCount: number): MsiVectors {
+		const { body, writableMask } = MsiVectors.body(vectorCount);
+		const { offset } = this.addCapability(CAPABILITY_MSI, body, writableMask);
+		this.config.hook({ first: offset + 2, count: 2, afterWrite: () => this.#driveIntx() });
+		this.#msi = new MsiVectors(this.config, offset, (address, data) => this.#sendMessage(address, data));
+		return this.#msi;
+	}
+
+	/** The function's INTx# request: true = asserted. Kept off the pin while disabled or while messages are on. */
 	readonly intx: Wire = this.#intxWire();
 
 	/** Bus-master memory access: reads give ones and writes are lost while the guest has bus mastering off. */
@@ -266,8 +280,12 @@ export class PciFunction implements Device<PciFunctionState> {
 		};
 	}
 
+	#sendMessage(address: PhysAddr, data: number): void {
+		if ((this.command & PCI_COMMAND.MASTER) !== 0) this.#slot?.deliverMsi(address, data);
+	}
+
 	#driveIntx(): void {
-		const isSilent = (this.command & PCI_COMMAND.INTX_DISABLE) !== 0 || this.#msix?.isEnabled === true;
+		const isSilent = (this.command & PCI_COMMAND.INTX_DISABLE) !== 0 || this.#msix?.isEnabled === true || this.#msi?.isEnabled === true;
 		this.#slot?.intx.set(this.#isIntxRequested && !isSilent);
 	}
 

@@ -1,4 +1,5 @@
 import { MIB, PAGE_BYTES, type PhysAddr } from "../../base/units.ts";
+import { encodeUtf8 } from "../../base/utf8.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
 import { PcError } from "../error.ts";
 import { makeBootParams, rngSeedBlock } from "./boot-params.ts";
@@ -145,22 +146,10 @@ function placeInitrd(memory: GuestMemory, initrd: Uint8Array | undefined, kernel
 }
 
 function writeCommandLine(memory: GuestMemory, text: string, maxBytes: number): void {
-	const bytes = utf8(text);
+	const bytes = encodeUtf8(text);
 	if (bytes.length > maxBytes)
 		throw new PcError("command-line-too-long", `the kernel's command line has ${bytes.length} bytes; this kernel takes ${maxBytes}`);
 	const terminated = new Uint8Array(bytes.length + 1);
 	terminated.set(bytes);
 	memory.write(COMMAND_LINE_ADDR, terminated);
-}
-
-function utf8(text: string): Uint8Array {
-	const bytes: number[] = [];
-	for (const character of text) {
-		const point = character.codePointAt(0) as number;
-		if (point < 0x80) bytes.push(point);
-		else if (point < 0x800) bytes.push(0xc0 | (point >> 6), 0x80 | (point & 63));
-		else if (point < 0x10000) bytes.push(0xe0 | (point >> 12), 0x80 | ((point >> 6) & 63), 0x80 | (point & 63));
-		else bytes.push(0xf0 | (point >> 18), 0x80 | ((point >> 12) & 63), 0x80 | ((point >> 6) & 63), 0x80 | (point & 63));
-	}
-	return Uint8Array.from(bytes);
 }

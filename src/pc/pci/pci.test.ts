@@ -215,6 +215,32 @@ describe("interrupts", () => {
 	});
 });
 
+test("PCI 3.0 §6.8.1: MSI gives the granted vectors in its data's low bits, masks and keeps pending ones", () => {
+	const plain = new PciFunction("plain", { vendorId: 0x8086, deviceId: 1, classCode: 0x020000, interruptPin: 1 });
+	const msi = plain.addMsi(4);
+	bus.attach(plain, 3);
+	const at = configRead(3, 0x34, 1);
+	expect(configRead(3, at + 2, 2)).toBe(0x0184);
+	configWrite(3, 0x04, 2, 4);
+	configWrite(3, at + 4, 4, 0xfee0_0003);
+	configWrite(3, at + 12, 2, 0x43);
+	msi.notify(1);
+	expect(messages).toEqual([]);
+	configWrite(3, at + 2, 2, 0x0021);
+	msi.notify(2);
+	msi.notify(7);
+	expect(messages).toEqual([
+		[0xfee0_0000, 0x42],
+		[0xfee0_0000, 0x40],
+	]);
+	configWrite(3, at + 16, 4, 0xffff_ffff);
+	expect(configRead(3, at + 16, 4)).toBe(0xf);
+	msi.notify(1);
+	expect(configRead(3, at + 20, 4)).toBe(2);
+	configWrite(3, at + 16, 4, 0);
+	expect([messages.length, configRead(3, at + 20, 4)]).toEqual([3, 0]);
+});
+
 test("a function's state goes round, and its ranges come back with it", () => {
 	configWrite(2, 0x14, 4, 0xe000_0000);
 	configWrite(2, 0x04, 2, 2);
