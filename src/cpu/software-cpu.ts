@@ -59,6 +59,8 @@ export class SoftwareCpu {
 	readonly #engine: SoftwareEngine;
 	readonly #i32: Int32Array;
 	#isStopRequested = false;
+	/** Generated code is running: what it calls must not pull the ground from under it. */
+	#isInCode = false;
 	#slice = 0;
 
 	constructor(engine: SoftwareEngine, environment: SoftwareCpuEnvironment) {
@@ -72,7 +74,8 @@ export class SoftwareCpu {
 			beforeStore: (physAddr: number, bytes: number) => {
 				blocks.invalidate(physAddr, bytes);
 				// Whether it is the region that runs is not known: single-stepping the store is right in any case.
-				return engine.translator?.invalidate(physAddr, bytes) ?? false;
+				const wasTranslated = engine.translator?.invalidate(physAddr, bytes) ?? false;
+				return wasTranslated && this.#isInCode;
 			},
 			flushJumps: (keepGlobal: boolean) => flushJumpCache(state, keepGlobal),
 		};
@@ -185,7 +188,9 @@ export class SoftwareCpu {
 				this.#step();
 				continue;
 			}
+			this.#isInCode = true;
 			const exit = dispatch(base, 0);
+			this.#isInCode = false;
 			this.exitCounts[exit] = (this.exitCounts[exit] as number) + 1;
 			if (exit === EXIT.lookup) {
 				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverFault(this.context);
@@ -276,7 +281,9 @@ export class SoftwareCpu {
 		const taken = i32[BUDGET_TAKEN] as number;
 		i32[BUDGET] = 1;
 		i32[BUDGET_TAKEN] = 0;
+		this.#isInCode = true;
 		const exit = this.#engine.module.dispatch(this.state.base, 0);
+		this.#isInCode = false;
 		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
 		i32[BUDGET] = left - used;
 		i32[BUDGET_TAKEN] = taken;

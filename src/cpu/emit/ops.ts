@@ -4,7 +4,7 @@ import type { OpName, ValueType } from "../../wasm/opcodes.ts";
 import type { Insn, MemOperand } from "../../x86/decode/insn.ts";
 import { STACK_ACCESS } from "../mmu/mmu.ts";
 import type { FlagKind } from "../state/flags.ts";
-import { at, type FieldName, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
+import { at, EXIT, type FieldName, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
 import type { FlagSource, Width } from "./condition.ts";
 
 /** A general register: by number, or whatever the n-th operand names (the interpreter learns it at run time). */
@@ -390,7 +390,9 @@ export abstract class Ops {
 
 	/** Linear address, limits checked in segmented modes (#SS for SS, else #GP). Pinned; i64 in 64-bit code, else i32. */
 	linear(ref: SegRef, offset: Expr, bytes: number, isWrite: boolean): Expr {
-		const usesBase = "seg" in ref ? ref.seg >= 4 : ((this.insn.operands[ref.operand] as MemOperand).seg ?? 0) >= 4;
+		const seg = "seg" in ref ? ref.seg : (this.insn.operands[ref.operand] as MemOperand).seg;
+		// FS and GS have bases; and code segments cannot be written, flat or not.
+		const usesBase = seg >= 4 || (seg === 1 && isWrite && !this.is64);
 		if (this.is64) return usesBase ? this.f.let(op("i64Add", offset, this.segBase(ref))) : offset;
 		if (this.isFlat && !usesBase) return offset;
 		const checked = this.f.callLet(this.calls.index("segmentCheck"), "i32", [
@@ -585,7 +587,10 @@ export abstract class Ops {
 		this.beforeHelper();
 		const status = this.f.callLet(this.calls.index(name), "i32", this.#helperArgs(pinned));
 		this.afterHelper();
-		this.f.if(status, () => this.exitFault());
+		this.f.if(status, () => {
+			this.f.if(op("i32Eq", status, i32(EXIT.single)), () => this.exitSingle());
+			this.exitFault();
+		});
 	}
 
 	protected helperArgs(args: Expr[]): Expr[] {

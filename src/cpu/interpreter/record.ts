@@ -100,7 +100,7 @@ export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" 
 	let extra = "";
 	for (const operand of insn.operands) {
 		kinds = kinds * 8 + OPERAND_CODE[operand.kind];
-		if (operand.kind === "mem") extra += operand.seg >= 4 ? "f" : operand.seg === 2 ? "s" : "m";
+		if (operand.kind === "mem") extra += operand.seg >= 4 ? "f" : operand.seg === 2 ? "s" : operand.seg === 1 ? "c" : "m";
 		else if (operand.kind === "imm" && (specialise === "imm" || specialise === "all")) extra += `i${operand.value}`;
 		else if (operand.kind === "reg") {
 			if (specialise === "reg" || specialise === "all") extra += `r${operand.index}`;
