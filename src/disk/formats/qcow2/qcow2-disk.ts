@@ -169,6 +169,8 @@ export class Qcow2Disk implements Disk {
 
 	/** Runs `work` while nobody moves the clusters of the range (or, exclusively, reads or writes them either). */
 	async #locked<Result>(offsetBytes: number, lengthBytes: number, isExclusive: boolean, work: () => Promise<Result>): Promise<Result> {
+		// Nobody moves anything in an image that is only read, as most layers of a chain are.
+		if (this.isReadOnly) return work();
 		const first = Math.floor(offsetBytes / this.#clusterBytes);
 		const last = Math.floor((offsetBytes + lengthBytes - 1) / this.#clusterBytes);
 		const claim: RangeClaim = await this.#locks.acquire(first, last, isExclusive);

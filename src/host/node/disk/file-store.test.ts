@@ -14,17 +14,18 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 const fresh = () => join(folder, `file${made++}`);
 
-diskContract("RawDisk on a host file", async (sizeBytes) => {
-	const path = fresh();
-	const disk = await RawDisk.create(await FileStore.open(path, { create: true }), sizeBytes);
-	return {
-		disk,
-		reopen: async () => {
-			await disk.close();
-			return RawDisk.open(await FileStore.open(path));
-		},
-	};
-});
+for (const blockingReadBytes of [0, 65536])
+	diskContract(`RawDisk on a host file, blocking reads up to ${blockingReadBytes}`, async (sizeBytes) => {
+		const path = fresh();
+		const disk = await RawDisk.create(await FileStore.open(path, { create: true, blockingReadBytes }), sizeBytes);
+		return {
+			disk,
+			reopen: async () => {
+				await disk.close();
+				return RawDisk.open(await FileStore.open(path, { blockingReadBytes }));
+			},
+		};
+	});
 
 describe("FileStore", () => {
 	it.each([

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { type ByteStore, DiskError } from "../../../disk/disk.ts";
 import { type FileLock, lockFile } from "./file-lock.ts";
@@ -9,6 +9,12 @@ export interface FileStoreOptions {
 	readonly create?: boolean;
 	/** Off for a file that several readers share and nobody writes (a backing file, say). On by default for writers. */
 	readonly lock?: boolean;
+	/**
+	 * Reads of at most so many bytes are made on the calling thread: some 3 µs from the page cache, where the thread pool
+	 * takes 15 µs of processor time and a round trip. A read that has to wait for the medium stops the thread as long. 0
+	 * unless told.
+	 */
+	readonly blockingReadBytes?: number;
 }
 
 const ZERO_PIECE = new Uint8Array(1024 * 1024);
@@ -19,15 +25,17 @@ export class FileStore implements ByteStore {
 	readonly isReadOnly: boolean;
 	readonly #file: FileHandle;
 	readonly #lock: FileLock | undefined;
+	readonly #blockingReadBytes: number;
 	/** The end of the file; kept here because zeros past it are cheap. */
 	#sizeBytes: number;
 	#isClosed = false;
 
-	private constructor(name: string, file: FileHandle, sizeBytes: number, isReadOnly: boolean, lock: FileLock | undefined) {
+	private constructor(name: string, file: FileHandle, sizeBytes: number, lock: FileLock | undefined, options: FileStoreOptions) {
 		this.name = name;
 		this.#file = file;
 		this.#sizeBytes = sizeBytes;
-		this.isReadOnly = isReadOnly;
+		this.isReadOnly = options.isReadOnly ?? false;
+		this.#blockingReadBytes = options.blockingReadBytes ?? 0;
 		this.#lock = lock;
 	}
 
@@ -44,7 +52,7 @@ export class FileStore implements ByteStore {
 			if (!stat.isFile() && !stat.isBlockDevice()) throw new DiskError("io", path, "is neither a file nor a block device");
 			const lock = (options.lock ?? !isReadOnly) ? await lockFile(path) : undefined;
 			const sizeBytes = stat.isBlockDevice() ? await deviceSize(file) : stat.size;
-			return new FileStore(path, file, sizeBytes, isReadOnly, lock);
+			return new FileStore(path, file, sizeBytes, lock, options);
 		} catch (error) {
 			await file.close();
 			throw error;
@@ -57,12 +65,27 @@ export class FileStore implements ByteStore {
 
 	async read(offsetBytes: number, into: Uint8Array): Promise<void> {
 		let done = 0;
+		const isBlocking = into.length <= this.#blockingReadBytes;
 		while (done < into.length) {
-			const { bytesRead } = await this.#try("read", offsetBytes, () => this.#file.read(into, done, into.length - done, offsetBytes + done));
+			const bytesRead = isBlocking
+				? this.#readNow(offsetBytes + done, done === 0 ? into : into.subarray(done))
+				: await this.#try(
+						"read",
+						offsetBytes,
+						async () => (await this.#file.read(into, done, into.length - done, offsetBytes + done)).bytesRead,
+					);
 			if (bytesRead === 0) break;
 			done += bytesRead;
 		}
 		into.fill(0, done);
+	}
+
+	#readNow(offsetBytes: number, into: Uint8Array): number {
+		try {
+			return readSync(this.#file.fd, into, 0, into.length, offsetBytes);
+		} catch (cause) {
+			throw new DiskError("io", this.name, `cannot read: ${reason(cause)}`, { offsetBytes, cause });
+		}
 	}
 
 	async write(offsetBytes: number, from: Uint8Array): Promise<void> {

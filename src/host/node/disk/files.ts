@@ -5,20 +5,27 @@ import { openImage } from "../../../disk/open.ts";
 import { nodeCodecs } from "./codecs.ts";
 import { FileStore } from "./file-store.ts";
 
+export interface NodeFilesOptions {
+	/** As in `FileStoreOptions`. */
+	readonly blockingReadBytes?: number;
+}
+
 /** Images as files of the host: names inside them count from the folder they lie in, links are followed. */
-export const nodeFiles: ImageFiles = {
-	resolve: (from, name) => {
-		const path = isAbsolute(name) || from === "" ? resolve(name) : resolve(dirname(from), name);
-		try {
-			return realpathSync(path);
-		} catch {
-			return path;
-		}
-	},
-	open: (place, options) => FileStore.open(place, options),
-};
+export function nodeFiles(shared: NodeFilesOptions = {}): ImageFiles {
+	const blocking = shared.blockingReadBytes === undefined ? {} : { blockingReadBytes: shared.blockingReadBytes };
+	return { resolve: resolvePath, open: (place, options) => FileStore.open(place, { ...blocking, ...options }) };
+}
+
+export function resolvePath(from: string, name: string): string {
+	const path = isAbsolute(name) || from === "" ? resolve(name) : resolve(dirname(from), name);
+	try {
+		return realpathSync(path);
+	} catch {
+		return path;
+	}
+}
 
 /** Opens a disk image of any format, and what it stands on. @throws DiskError naming the file at fault */
-export function openImageFile(path: string, options: OpenImageOptions = {}): Promise<OpenedImage> {
-	return openImage(nodeFiles, path, { codecs: nodeCodecs, ...options });
+export function openImageFile(path: string, options: OpenImageOptions & NodeFilesOptions = {}): Promise<OpenedImage> {
+	return openImage(nodeFiles(options), path, { codecs: nodeCodecs, ...options });
 }

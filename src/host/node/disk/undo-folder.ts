@@ -7,7 +7,7 @@ import { UndoableDisk } from "../../../disk/layers/undoable-disk.ts";
 import type { OpenImageOptions } from "../../../disk/open.ts";
 import { nodeCodecs } from "./codecs.ts";
 import { FileStore } from "./file-store.ts";
-import { nodeFiles, openImageFile } from "./files.ts";
+import { type NodeFilesOptions, openImageFile, resolvePath } from "./files.ts";
 
 const RECORD = "layers.json";
 /** How qcow2 headers call the formats. */
@@ -18,9 +18,12 @@ export class UndoFolder implements LayerFolder {
 	readonly name: string;
 	readonly baseName: string;
 
-	constructor(folder: string, basePath: string) {
+	readonly #options: NodeFilesOptions;
+
+	constructor(folder: string, basePath: string, options: NodeFilesOptions = {}) {
 		this.name = folder;
 		this.baseName = relative(folder, basePath);
+		this.#options = options;
 	}
 
 	async list(): Promise<readonly string[]> {
@@ -29,11 +32,11 @@ export class UndoFolder implements LayerFolder {
 
 	async create(name: string): Promise<ByteStore> {
 		await mkdir(this.name, { recursive: true });
-		return FileStore.open(join(this.name, name), { create: true });
+		return FileStore.open(join(this.name, name), { ...this.#options, create: true });
 	}
 
 	open(name: string): Promise<ByteStore> {
-		return FileStore.open(join(this.name, name));
+		return FileStore.open(join(this.name, name), this.#options);
 	}
 
 	async remove(name: string): Promise<void> {
@@ -71,11 +74,13 @@ export class UndoFolder implements LayerFolder {
  * Opens an image of any format as an undoable disk; its layers lie in `<image>.undo/` beside it.
  * @throws DiskError naming the file at fault
  */
-export async function openUndoableFile(path: string, options: OpenImageOptions = {}): Promise<UndoableDisk> {
-	const place = nodeFiles.resolve("", path);
+export async function openUndoableFile(path: string, options: OpenImageOptions & NodeFilesOptions = {}): Promise<UndoableDisk> {
+	const place = resolvePath("", path);
 	const { disk, format } = await openImageFile(place, options);
 	try {
-		const folder = new UndoFolder(join(dirname(place), `${basename(place)}.undo`), place);
+		const { blockingReadBytes } = options;
+		const shared = blockingReadBytes === undefined ? {} : { blockingReadBytes };
+		const folder = new UndoFolder(join(dirname(place), `${basename(place)}.undo`), place, shared);
 		return await UndoableDisk.open(disk, folder, { baseFormat: QCOW2_NAMES[format], codecs: nodeCodecs });
 	} catch (error) {
 		await disk.close();
