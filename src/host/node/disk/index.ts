@@ -1,4 +1,5 @@
 export * from "./codecs.ts";
+export * from "./disk-tools.ts";
 export * from "./file-store.ts";
 export * from "./files.ts";
 export * from "./undo-folder.ts";

@@ -1,0 +1,238 @@
+import { chmod, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, extname, join } from "node:path";
+import { copyDisk } from "../../../disk/convert.ts";
+import { type ByteStore, type Disk, DiskError } from "../../../disk/disk.ts";
+import { checkQcow2, type Qcow2CheckReport, repair } from "../../../disk/formats/qcow2/check.ts";
+import { compactQcow2 } from "../../../disk/formats/qcow2/compact.ts";
+import { createQcow2, type Qcow2CreateOptions } from "../../../disk/formats/qcow2/create.ts";
+import { readHeader } from "../../../disk/formats/qcow2/metadata.ts";
+import { Qcow2Disk } from "../../../disk/formats/qcow2/qcow2-disk.ts";
+import { resizeQcow2 } from "../../../disk/formats/qcow2/resize.ts";
+import { type Qcow2Snapshot, readSnapshots } from "../../../disk/formats/qcow2/snapshots.ts";
+import { createVmdk, type VmdkCreateOptions } from "../../../disk/formats/vmdk/create.ts";
+import { type DiskFormat, type ImageLayer, probeFormat } from "../../../disk/open.ts";
+import { nodeCodecs } from "./codecs.ts";
+import { FileStore } from "./file-store.ts";
+import { openImageFile, resolvePath } from "./files.ts";
+
+export type NewDiskOptions =
+	| { readonly format: "raw"; readonly sizeBytes: number }
+	| ({ readonly format: "qcow2" } & Qcow2CreateOptions)
+	| { readonly format: "vmdk"; readonly sizeBytes: number; readonly type?: NonNullable<VmdkCreateOptions["type"]> };
+
+type Progress = (doneBytes: number, totalBytes: number) => void;
+
+/**
+ * Makes an empty disk image; what it makes is removed again if it fails.
+ * @throws DiskError where there is a file already, or options do not go together
+ */
+export async function createDiskFile(path: string, options: NewDiskOptions): Promise<void> {
+	const store = await FileStore.open(path, { create: true });
+	const made = [path];
+	try {
+		if (options.format === "raw") await store.truncate(options.sizeBytes);
+		else if (options.format === "qcow2") await createQcow2(store, options);
+		else
+			await createVmdk(store, {
+				sizeBytes: options.sizeBytes,
+				...(options.type === undefined ? {} : { type: options.type }),
+				baseName: basename(path, extname(path)),
+				createExtent: async (name) => {
+					const extent = await FileStore.open(join(dirname(path), name), { create: true });
+					made.push(extent.name);
+					return extent;
+				},
+			});
+		await store.flush();
+	} catch (error) {
+		for (const file of made) await rm(file, { force: true });
+		throw error;
+	} finally {
+		await store.close();
+	}
+}
+
+export interface DiskFileInfo {
+	readonly format: DiskFormat;
+	/** The guest's disk. */
+	readonly sizeBytes: number;
+	/** The file's length, and what it takes up on the host's disk. */
+	readonly fileBytes: number;
+	readonly allocatedBytes: number;
+	/** The image and what it stands on, top first. */
+	readonly layers: readonly ImageLayer[];
+	readonly snapshots: readonly Qcow2Snapshot[];
+	/** How many layers of an undoable disk lie beside it. */
+	readonly undoLayers: number;
+}
+
+export async function diskFileInfo(path: string, options: { readonly format?: DiskFormat } = {}): Promise<DiskFileInfo> {
+	const { disk, format, layers } = await openImageFile(path, { ...options, isReadOnly: true });
+	try {
+		const file = await stat(path);
+		return {
+			format,
+			sizeBytes: disk.sizeBytes,
+			fileBytes: file.size,
+			allocatedBytes: file.blocks * 512,
+			layers,
+			snapshots: format === "qcow2" ? await snapshotsOf(path) : [],
+			undoLayers: (await readdir(`${resolvePath("", path)}.undo`).catch(() => [])).filter((name) => name.endsWith(".qcow2")).length,
+		};
+	} finally {
+		await disk.close();
+	}
+}
+
+async function snapshotsOf(path: string): Promise<readonly Qcow2Snapshot[]> {
+	return withStore(path, true, async (store) => readSnapshots(store, await readHeader(store)));
+}
+
+/**
+ * Looks a qcow2 image over, and repairs it if told to; answers what was found.
+ * @throws DiskError unsupported for formats that keep no counts to check
+ */
+export async function checkDiskFile(path: string, options: { readonly isRepairing?: boolean } = {}): Promise<Qcow2CheckReport> {
+	return withStore(path, options.isRepairing !== true, async (store) => {
+		await expectQcow2(store, "checking");
+		const report = await checkQcow2(store);
+		if (options.isRepairing === true && report.errorCount + report.leakCount > 0) await repair(store);
+		return report;
+	});
+}
+
+/** Copies a disk, of whatever format and standing on whatever, into a new image of its own. */
+export async function convertDiskFile(
+	source: string,
+	target: string,
+	options: {
+		readonly format: "raw" | "qcow2" | "vmdk";
+		readonly sourceFormat?: DiskFormat;
+		readonly isCompressing?: boolean;
+		readonly onProgress?: Progress;
+		readonly vmdkType?: NonNullable<VmdkCreateOptions["type"]>;
+		readonly qcow2?: Omit<Qcow2CreateOptions, "sizeBytes" | "backingFile" | "backingFormat">;
+	},
+): Promise<void> {
+	const { disk: from } = await openImageFile(source, {
+		isReadOnly: true,
+		...(options.sourceFormat === undefined ? {} : { format: options.sourceFormat }),
+	});
+	try {
+		const { sizeBytes } = from;
+		if (options.isCompressing === true && options.format !== "qcow2")
+			throw new DiskError("unsupported", target, `format ${options.format} is not written compressed`);
+		if (options.format === "qcow2") await createDiskFile(target, { format: "qcow2", sizeBytes, ...options.qcow2 });
+		else if (options.format === "raw") await createDiskFile(target, { format: "raw", sizeBytes });
+		else
+			await createDiskFile(target, {
+				format: "vmdk",
+				sizeBytes,
+				...(options.vmdkType === undefined ? {} : { type: options.vmdkType }),
+			});
+		const { disk: to } = await openImageFile(target, { format: options.format });
+		try {
+			await copyDisk(from, to, copyOptions(to, options));
+			await to.flush();
+		} finally {
+			await to.close();
+		}
+	} finally {
+		await from.close();
+	}
+}
+
+function copyOptions(to: Disk, options: { readonly isCompressing?: boolean; readonly onProgress?: Progress }) {
+	const progress = options.onProgress === undefined ? {} : { onProgress: options.onProgress };
+	if (!(to instanceof Qcow2Disk)) return progress;
+	const unitBytes = 2 ** to.header.clusterBits;
+	if (options.isCompressing !== true) return { ...progress, unitBytes };
+	return { ...progress, unitBytes, write: (at: number, bytes: Uint8Array) => to.writeCompressed(at, bytes) };
+}
+
+/**
+ * Gives a disk another size.
+ * @throws DiskError unsupported for a shrink without `allowShrink`, and for formats other than raw and qcow2
+ */
+export async function resizeDiskFile(
+	path: string,
+	sizeBytes: number,
+	options: { readonly format?: DiskFormat; readonly allowShrink?: boolean } = {},
+): Promise<void> {
+	const backing = await openBelow(path, options.format);
+	try {
+		await withStore(path, false, async (store) => {
+			const format = options.format ?? (await probeFormat(store));
+			const shrink = options.allowShrink === undefined ? {} : { allowShrink: options.allowShrink };
+			if (format === "qcow2") return resizeQcow2(store, sizeBytes, { ...shrink, ...(backing === undefined ? {} : { backing }) });
+			if (format !== "raw") throw new DiskError("unsupported", path, `a disk of format ${format} cannot be given another size`);
+			if (sizeBytes < (await store.size()) && options.allowShrink !== true)
+				throw new DiskError("unsupported", path, `shrinking from ${await store.size()} to ${sizeBytes} bytes loses what lies behind`);
+			await store.truncate(sizeBytes);
+			await store.flush();
+		});
+	} finally {
+		await backing?.close();
+	}
+}
+
+/** Writes a qcow2 image again without free clusters and zeros, and puts it in the old one's place in one step. */
+export async function compactDiskFile(
+	path: string,
+	options: { readonly isCompressing?: boolean; readonly onProgress?: Progress } = {},
+): Promise<void> {
+	const place = resolvePath("", path);
+	const fresh = join(dirname(place), `.${basename(place)}.compacted`);
+	const backing = await openBelow(place, undefined);
+	try {
+		await withStore(place, false, async (store) => {
+			await expectQcow2(store, "compaction");
+			// What an earlier attempt left when it was cut off; the image's lock says that there is no other now.
+			await rm(fresh, { force: true });
+			const target = await FileStore.open(fresh, { create: true, lock: false });
+			try {
+				await compactQcow2(store, target, { codecs: nodeCodecs, ...options, ...(backing === undefined ? {} : { backing }) });
+				await target.flush();
+			} finally {
+				await target.close();
+			}
+			await chmod(fresh, (await stat(place)).mode);
+			await rename(fresh, place);
+			const folder = await open(dirname(place));
+			await folder.sync().finally(() => folder.close());
+		});
+	} catch (error) {
+		if (!(error instanceof DiskError && error.kind === "locked")) await rm(fresh, { force: true });
+		throw error;
+	} finally {
+		await backing?.close();
+	}
+}
+
+/** What a qcow2 image stands on, opened. */
+async function openBelow(path: string, format: DiskFormat | undefined): Promise<Disk | undefined> {
+	const named = await withStore(path, true, async (store) => {
+		if ((format ?? (await probeFormat(store))) !== "qcow2") return undefined;
+		const { backingFile, backingFormat } = await readHeader(store);
+		return backingFile === undefined ? undefined : { backingFile, backingFormat };
+	});
+	if (named === undefined) return undefined;
+	const formats: Readonly<Record<string, DiskFormat>> = { raw: "raw", qcow2: "qcow2", vmdk: "vmdk", vpc: "vhd", vhdx: "vhdx" };
+	const below = named.backingFormat === undefined ? undefined : formats[named.backingFormat];
+	const place = resolvePath(resolvePath("", path), named.backingFile);
+	return (await openImageFile(place, { isReadOnly: true, ...(below === undefined ? {} : { format: below }) })).disk;
+}
+
+async function expectQcow2(store: ByteStore, what: string): Promise<void> {
+	const format = await probeFormat(store);
+	if (format !== "qcow2") throw new DiskError("unsupported", store.name, `${what} is for qcow2, and this is ${format}`);
+}
+
+async function withStore<Result>(path: string, isReadOnly: boolean, work: (store: FileStore) => Promise<Result>): Promise<Result> {
+	const store = await FileStore.open(path, { isReadOnly });
+	try {
+		return await work(store);
+	} finally {
+		await store.close();
+	}
+}
