@@ -269,7 +269,7 @@ export abstract class Ops {
 	/** A 128-bit operand. Memory must be aligned (else #GP(0)) if the instruction's row says so. */
 	readVector(n: number): Expr {
 		if (this.isMem(n)) {
-			const linear = this.linear({ operand: n }, this.address(n), 16, false);
+			const linear = this.#vectorLinear(n, false);
 			return this.loadLinear(linear, 16, this.#isStack({ operand: n }), "v128Load", this.insn.row.aligned);
 		}
 		return this.f.let(this.xmmGet({ operand: n }));
@@ -277,12 +277,20 @@ export abstract class Ops {
 
 	writeVector(n: number, value: Expr): void {
 		if (this.isMem(n)) {
-			const linear = this.linear({ operand: n }, this.address(n), 16, true);
+			const linear = this.#vectorLinear(n, true);
 			this.storeLinear(linear, 16, value, this.#isStack({ operand: n }), this.insn.row.aligned);
 			return;
 		}
 		const pinned = this.f.let(value);
 		this.#later(() => this.xmmSet({ operand: n }, pinned));
+	}
+
+	/** Misaligned and beyond the segment's limit: processors tell of the first. */
+	#vectorLinear(n: number, isWrite: boolean): Expr {
+		const ref = { operand: n };
+		const offset = this.address(n);
+		if (this.insn.row.aligned && !this.is64 && !this.isFlat) this.#raiseMisaligned(op("i32Add", offset, this.segBase(ref)));
+		return this.linear(ref, offset, 16, isWrite);
 	}
 
 	/** An XMM register whole, or 4 or 8 bytes of memory with zeros above them. */
