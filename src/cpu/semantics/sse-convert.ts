@@ -193,16 +193,16 @@ for (const isTruncating of [false, true]) {
 		guardSse(o);
 		guardMmx(o);
 		const source = o.f.let(pick(8, o.readScalar(1), ZERO, [0, 2]));
-		const result = o.f.let(low64(singlesToIntegers(o, source, isTruncating, 2)));
+		// Processors do this even if the conversion then raises #XM.
 		enterMmx(o);
-		o.writeMmx(0, result);
+		o.writeMmx(0, low64(singlesToIntegers(o, source, isTruncating, 2)));
 	});
 	define(`${name}PD2PI`, (o) => {
 		guardSse(o);
 		guardMmx(o);
-		const result = o.f.let(low64(doublesToIntegers(o, o.readVector(1), isTruncating)));
+		const source = o.readVector(1);
 		enterMmx(o);
-		o.writeMmx(0, result);
+		o.writeMmx(0, low64(doublesToIntegers(o, source, isTruncating)));
 	});
 }
 
@@ -221,10 +221,18 @@ define("CVTDQ2PS", (o) => {
 	o.writeVector(0, result);
 });
 
-define("CVTPI2PS", (o) => {
+/** Two doublewords from an MMX register, or from memory (which then is no MMX instruction: SDM Vol. 2A, CVTPI2PD). */
+function readPair(o: Ops): Expr {
 	guardSse(o);
+	if (o.isMem(1)) return o.readScalar(1);
 	guardMmx(o);
 	const source = readMmxVector(o, 1);
+	enterMmx(o);
+	return source;
+}
+
+define("CVTPI2PS", (o) => {
+	const source = readPair(o);
 	const old = o.readVector(0);
 	const result = fastOr(
 		o,
@@ -235,24 +243,12 @@ define("CVTPI2PS", (o) => {
 		},
 		() => exactly(o, "CVTPI2PS", "v128", old, source),
 	);
-	enterMmx(o);
 	o.writeVector(0, result);
 });
+
+define("CVTPI2PD", (o) => o.writeVector(0, op("f64x2ConvertLowI32x4S", readPair(o))));
 
 define("CVTDQ2PD", (o) => {
 	guardSse(o);
 	o.writeVector(0, op("f64x2ConvertLowI32x4S", o.readScalar(1)));
-});
-
-define("CVTPI2PD", (o) => {
-	guardSse(o);
-	// From memory this is no MMX instruction (SDM Vol. 2A, CVTPI2PD).
-	if (o.isMem(1)) {
-		o.writeVector(0, op("f64x2ConvertLowI32x4S", o.readScalar(1)));
-		return;
-	}
-	guardMmx(o);
-	const source = readMmxVector(o, 1);
-	enterMmx(o);
-	o.writeVector(0, op("f64x2ConvertLowI32x4S", source));
 });

@@ -153,32 +153,23 @@ define("MOVQ2DQ", (o) => {
 	o.writeVector(0, laneOp("i64x2ReplaceLane", 0, ZERO, source));
 });
 
-/**
- * Stores the bytes whose mask byte has its top bit set. The first and the last of them stand for their pages: after both have
- * been probed no store faults.
- */
+/** Stores the bytes whose mask byte has its top bit set. All of the destination must be writable, whatever the mask. */
 define(["MASKMOVQ", "MASKMOVDQU"], (o) => {
 	const mmx = isMmx(o);
 	if (mmx) guardMmx(o);
 	else guardSse(o);
+	const bytes = mmx ? 8 : 16;
 	const value = mmx ? readMmxVector(o, 1) : o.readVector(1);
 	const mask = mmx ? readMmxVector(o, 2) : o.readVector(2);
-	const bits = o.f.let(mmx ? op("i32And", op("i8x16Bitmask", mask), i32(0xff)) : op("i8x16Bitmask", mask));
-	const start = o.address(0);
-	const plus = (index: Expr): Expr => {
-		const sum = start.type === "i64" ? op("i64Add", start, op("i64ExtendI32U", index)) : op("i32Add", start, index);
-		if (o.insn.addrBits === 16) return op("i32And", sum, i32(0xffff));
-		return o.insn.addrBits === 32 && sum.type === "i64" ? op("i64And", sum, i64(0xffff_ffff)) : sum;
-	};
-	o.f.if(bits, () => {
-		o.probe({ operand: 0 }, o.f.let(plus(op("i32Ctz", bits))), 1);
-		o.probe({ operand: 0 }, o.f.let(plus(op("i32Sub", i32(31), op("i32Clz", bits)))), 1);
-		for (let i = 0; i < (mmx ? 8 : 16); i++)
-			o.f.if(op("i32And", bits, i32(1 << i)), () =>
-				o.store({ operand: 0 }, o.f.let(plus(i32(i))), 1, laneOp("i8x16ExtractLaneU", i, value)),
-			);
-	});
+	const bits = o.f.let(op("i8x16Bitmask", mask));
+	// Unlike the other MMX stores, it enters MMX mode even if it faults.
 	if (mmx) enterMmx(o);
+	const { linear } = o.probe({ operand: 0 }, o.address(0), bytes);
+	for (let i = 0; i < bytes; i++)
+		o.f.if(op("i32And", bits, i32(1 << i)), () => {
+			const place = linear.type === "i64" ? op("i64Add", linear, i64(i)) : op("i32Add", linear, i32(i));
+			o.storeLinear(o.f.let(place), 1, laneOp("i8x16ExtractLaneU", i, value));
+		});
 });
 
 const MXCSR_RESERVED = ~0xffff;
