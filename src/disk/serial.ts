@@ -7,9 +7,4 @@ export class Serial {
 		this.#last = result.catch(() => {});
 		return result;
 	}
-
-	/** Everything handed in so far has ended. */
-	idle(): Promise<unknown> {
-		return this.#last;
-	}
 }

@@ -242,6 +242,18 @@ describe("VirtioBlock", () => {
 		expect(errors).toEqual([disk.failure]);
 	});
 
+	it("tells the guest of a disk that has grown", async () => {
+		const { device, driver, request } = await start();
+		const store = new MemoryStore("grown");
+		await store.truncate(2 * DISK_BYTES);
+		const generation = driver.get(21, 1);
+		device.replaceDisk(await RawDisk.open(store));
+		expect(driver.get(0x2000, 4)).toBe((2 * DISK_BYTES) / 512);
+		expect(driver.get(21, 1)).not.toBe(generation);
+		expect(driver.get(0x1000, 1) & 2).toBe(2);
+		expect((await request(OUT, (2 * DISK_BYTES) / 512 - 1, [{ addr: driver.alloc(512), length: 512 }])).status).toBe(0);
+	});
+
 	it("wants a reset after a request without header or status", async () => {
 		for (const buffers of [[{ addr: 0x1000, length: 16 }], [{ addr: 0x1000, length: 4, isWritable: true }]]) {
 			const { driver, queue } = await start();

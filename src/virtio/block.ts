@@ -1,3 +1,4 @@
+import { assert } from "../base/assert.ts";
 import type { Disk } from "../disk/disk.ts";
 import { BlockConfig, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH, WRITEBACK_AT } from "./block-config.ts";
 import type { Chain } from "./chain.ts";
@@ -95,8 +96,9 @@ export class VirtioBlock implements VirtioDevice<VirtioBlockState> {
 		return this.#inFlight;
 	}
 
-	/** Puts another disk underneath (a grown one, another layer). The guest is told when size or kind changed. */
+	/** Puts another disk underneath (a grown one, another layer), as writable as the old. The guest is told of a new size. */
 	replaceDisk(disk: Disk): void {
+		assert(disk.isReadOnly === this.#disk.isReadOnly, `${this.name}: the guest has been told already whether it may write`);
 		this.#disk = disk;
 		if (this.#config.describe(disk)) this.#host?.configChanged();
 	}

@@ -41,10 +41,3 @@ export interface VirtioDevice<State extends StateValue = StateValue> extends Dev
 	/** Resolves when nothing is in flight. The machine takes no new requests meanwhile, but drains its inbox. */
 	quiesce(): Promise<void>;
 }
-
-/** Bytes of a configuration structure, little-endian. */
-export function configSpace(sizeBytes: number, fill: (view: DataView) => void): Uint8Array {
-	const bytes = new Uint8Array(sizeBytes);
-	fill(new DataView(bytes.buffer));
-	return bytes;
-}

@@ -148,13 +148,6 @@ export class Virtqueue {
 		return chain;
 	}
 
-	/** Puts the chain just popped back, to be popped again later: there is nothing to answer it with yet. */
-	unpop(chain: Chain): void {
-		if (chain.epoch !== this.#epoch) return;
-		this.#nextAvail = (this.#nextAvail - 1) & 0xffff;
-		this.#free.push(chain);
-	}
-
 	/** Gathers the buffers of a chain; answers what is wrong with it. */
 	#collect(chain: Chain, head: number): string | undefined {
 		const { view } = this.#ram;

@@ -8,12 +8,6 @@ export async function writeField64(store: ByteStore, offset: number, value: numb
 	await store.write(offset, bytes);
 }
 
-export async function writeField32(store: ByteStore, offset: number, value: number): Promise<void> {
-	const bytes = new Uint8Array(4);
-	new DataView(bytes.buffer).setUint32(0, value);
-	await store.write(offset, bytes);
-}
-
 /** Both numbers stand side by side in the header, so one write moves the refcount table. */
 export async function writeRefcountTable(store: ByteStore, offset: number, clusters: number): Promise<void> {
 	const bytes = new Uint8Array(12);

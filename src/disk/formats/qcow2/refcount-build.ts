@@ -8,8 +8,6 @@ import { writeCount } from "./refcounts.ts";
 export interface BuiltRefcounts {
 	readonly tableOffset: number;
 	readonly tableClusters: number;
-	/** Clusters of the file in use now, the structure's own included. */
-	readonly endCluster: number;
 }
 
 /**
@@ -57,5 +55,5 @@ export async function buildRefcounts(store: ByteStore, counts: ClusterCounts, cl
 	}
 	const tableOffset = (used + blocks) * clusterBytes;
 	await store.write(tableOffset, table);
-	return { tableOffset, tableClusters, endCluster };
+	return { tableOffset, tableClusters };
 }
