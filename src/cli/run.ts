@@ -169,7 +169,10 @@ function exitCode(exit: MachineExit, verdict: number | undefined, purpose: Purpo
 		return exit.code === 0 ? 1 : exit.code;
 	}
 	// A check or a command ends in power-off or by the debug port; a reset is a kernel that gave up.
-	if (purpose !== "interactive" && exit.reason === "reset") return EXIT_OURS;
+	if (purpose !== "interactive" && exit.reason === "reset") {
+		process.stderr.write("basenji: the guest reset itself before it was done\n");
+		return EXIT_OURS;
+	}
 	return exit.code;
 }
 

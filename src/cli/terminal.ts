@@ -15,6 +15,7 @@ export class Terminal {
 	readonly #streams: TerminalStreams;
 	readonly #isRaw: boolean;
 	#isMenuOpen = false;
+	#isInRawMode = false;
 	readonly #restore = (): void => this.#leaveRawMode();
 	readonly #onData = (bytes: Buffer): void => this.#read(bytes);
 	readonly #offConsole: () => void;
@@ -35,6 +36,7 @@ export class Terminal {
 		if (this.#isRaw) {
 			process.on("exit", this.#restore);
 			input.setRawMode(true);
+			this.#isInRawMode = true;
 		}
 		input.on("data", this.#onData);
 		input.resume();
@@ -54,7 +56,8 @@ export class Terminal {
 	}
 
 	#leaveRawMode(): void {
-		if (!this.#isRaw) return;
+		if (!this.#isInRawMode) return;
+		this.#isInRawMode = false;
 		this.#streams.input.setRawMode(false);
 		// The guest may have left colours on, the cursor hidden, or mouse reports on.
 		this.#streams.output.write("\x1b[0m\x1b[?25h\x1b[?1000l\x1b[?1006l\x1b[?2004l");
