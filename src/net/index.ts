@@ -1,3 +1,4 @@
 export * from "./frames/index.ts";
+export * from "./link/index.ts";
 export * from "./port.ts";
 export * from "./time.ts";

@@ -1,0 +1,15 @@
+export * from "./config.ts";
+export * from "./direction.ts";
+export * from "./errors.ts";
+export * from "./link.ts";
+export { expectedLoss } from "./loss.ts";
+export type { LossSpec } from "./loss-spec.ts";
+export type * from "./netem-config.ts";
+export type { NetemSpec } from "./netem-spec.ts";
+export { PRESET_NAMES, preset } from "./presets.ts";
+export * from "./quantity.ts";
+export { RandomStream } from "./random.ts";
+export type { DirectionSpec, JitterSpec, LinkConfig, LinkSpec, LinkSpecText, QueueSpec } from "./spec.ts";
+export { changeDirection, changeLink, parseLink } from "./spec.ts";
+export type { DirectionState } from "./state.ts";
+export * from "./stats.ts";
