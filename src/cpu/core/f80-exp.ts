@@ -40,8 +40,13 @@ defineCore("x87Exponential", ["i32"], undefined, (f, calls) => {
 	});
 	reportDenormal(x, calls, value);
 	f.if(geS(exponentOf(value), BIAS), () => {
-		const isMinusOne = and(eq(value.se, 0x8000 | BIAS), eq(value.mantissa, TOP_BIT));
-		f.if(isMinusOne, () => x.store(slot, i32(0x8000 | (BIAS - 1)), i64(TOP_BIT)));
+		const isOne = f.let(and(eq(exponentOf(value), BIAS), eq(value.mantissa, TOP_BIT)));
+		f.if(and(isOne, eqz(sign)), () => {
+			// Hardware comes to it from below.
+			f.call(calls.index("f80RoundExtended"), [x.cpu, slot, sign, i32(BIAS - 1), i64(-1), i64(-1)]);
+			f.return();
+		});
+		f.if(isOne, () => x.store(slot, i32(0x8000 | (BIAS - 1)), i64(TOP_BIT)));
 		f.call(calls.index("f80Raise"), [x.cpu, i32(FSW.PE)], true);
 		f.return();
 	});

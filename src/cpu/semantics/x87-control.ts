@@ -5,7 +5,12 @@ import { define, type Meaning } from "./registry.ts";
 import { guardMmx, guardWait, guardX87, guardX87NoWait, record, stackIndex } from "./x87-state.ts";
 
 define("FWAIT", guardWait);
+/** DB E0, E1 and E4, the 8087's FENI and FDISI and the 287's FSETPM, are FNOPs that do not wait. */
 define("FNOP", (o) => {
+	if (o.insn.row.opcode === 0xdb) {
+		guardX87NoWait(o);
+		return;
+	}
 	guardX87(o);
 	record(o);
 });

@@ -238,6 +238,12 @@ describe("what stops an instruction", () => {
 		expect(fault(0x9b)).toBeUndefined();
 	});
 
+	test("DB E0, the 8087's FENI, does not wait", () => {
+		pend();
+		expect(fault(0xdb, 0xe0)).toBeUndefined();
+		expect(fault(0xd9, 0xd0)).toBe(16);
+	});
+
 	test("without CR0.NE it is not", () => {
 		cpu.set("cr0", CR0.PE);
 		pend();
