@@ -144,8 +144,8 @@ const FIELDS = {
 	scratchVector: runtime("v128", 4),
 	/** An x87 environment or state on its way to or from memory (FNSAVE: 108 bytes). */
 	x87Image: runtime("v128", 7),
-	/** Where the x87's transcendental functions keep 128-bit numbers. */
-	x87Fixed: runtime("v128", 16),
+	/** Where the x87's transcendental functions keep the sum of a series. */
+	x87Fixed: runtime("v128"),
 } as const satisfies Record<string, FieldSpec>;
 
 export type FieldName = keyof typeof FIELDS;
