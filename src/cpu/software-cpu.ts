@@ -219,6 +219,8 @@ export class SoftwareCpu {
 				return;
 			case EXIT.stale:
 				this.#rewind();
+				// The jump cache may still lead to the stale block: decode afresh and overwrite the entry.
+				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverFault(this.context);
 				return;
 			case EXIT.interrupted:
 				this.#rewind();

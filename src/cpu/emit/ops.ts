@@ -628,6 +628,11 @@ function request(bytes: number, isStack: boolean): number {
 const LOADS: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Load8U", 2: "i32Load16U", 4: "i32Load", 8: "i64Load", 16: "v128Load" };
 const STORES: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Store8", 2: "i32Store16", 4: "i32Store", 8: "i64Store", 16: "v128Store" };
 
+/** Whether a system helper's status says that the instruction has not happened (other exits come after its success). */
+export function gaveUp(status: Expr): Expr {
+	return op("i32Or", op("i32Eq", status, i32(EXIT.fault)), op("i32Eq", status, i32(EXIT.single)));
+}
+
 /** `alu(32, "Add", a, b)`: the i32 instruction up to 32 bits, else the i64 one. */
 export function alu(width: Width, name: IntegerOp, ...args: Expr[]): Expr {
 	return op(`${width === 64 ? "i64" : "i32"}${name}` as OpName, ...args);

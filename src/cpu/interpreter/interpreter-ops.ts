@@ -2,7 +2,7 @@ import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
 import type { FlagSource, Width } from "../emit/condition.ts";
-import { type Callables, type GprRef, Ops, type SegRef } from "../emit/ops.ts";
+import { type Callables, type GprRef, gaveUp, Ops, type SegRef } from "../emit/ops.ts";
 import { ccOp } from "../state/flags.ts";
 import { at, EXIT, MODE } from "../state/layout.ts";
 import { REC, RECORD_BYTES } from "./record.ts";
@@ -202,8 +202,9 @@ export class InterpreterOps extends Ops {
 		this.#setRip(this.rip());
 		this.f.store("i32Store", this.cpu, i32(0), at("exitRecord"));
 		const status = this.f.callLet(this.calls.index(name), "i32", this.helperArgs(pinned));
-		this.f.if(status, () => this.f.return(status));
+		this.f.if(gaveUp(status), () => this.f.return(status));
 		this.commit();
+		this.f.if(status, () => this.f.return(status));
 		this.#dispatch();
 	}
 

@@ -245,15 +245,18 @@ define(["BT", "BTS", "BTR", "BTC"], (o) => {
 });
 
 // BSF and BSR leave the destination as it was when the source is 0, on every processor made (AMD documents it).
-define(["BSF", "BSR"], (o) => {
-	const width = o.widthOf(0);
-	const a = o.read(1);
-	const isZero = o.f.let(alu(width, "Eqz", a));
-	const found =
-		o.insn.mnemonic === "BSF" ? alu(width, "Ctz", a) : alu(width, "Sub", constant(width, width === 64 ? 63 : 31), alu(width, "Clz", a));
-	o.setFlags("image", 32, op("i32Or", op("i32And", o.arithmeticFlags(), i32(~FLAG.ZF)), op("i32Shl", isZero, i32(6))));
-	o.write(0, found, op("i32Eqz", isZero));
-});
+for (const [mnemonic, isForward] of [
+	["BSF", true],
+	["BSR", false],
+] as const)
+	define(mnemonic, (o) => {
+		const width = o.widthOf(0);
+		const a = o.read(1);
+		const isZero = o.f.let(alu(width, "Eqz", a));
+		const found = isForward ? alu(width, "Ctz", a) : alu(width, "Sub", constant(width, width === 64 ? 63 : 31), alu(width, "Clz", a));
+		o.setFlags("image", 32, op("i32Or", op("i32And", o.arithmeticFlags(), i32(~FLAG.ZF)), op("i32Shl", isZero, i32(6))));
+		o.write(0, found, op("i32Eqz", isZero));
+	});
 
 define("TZCNT", (o) => {
 	const width = o.widthOf(0);

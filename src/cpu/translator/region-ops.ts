@@ -3,7 +3,7 @@ import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
 import type { ImmOperand, RegOperand, RelOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import { condition, type FlagSource, flagImage, type Width } from "../emit/condition.ts";
-import { type Callables, type GprRef, Ops, type SegRef } from "../emit/ops.ts";
+import { type Callables, type GprRef, gaveUp, Ops, type SegRef } from "../emit/ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import { ccOp } from "../state/flags.ts";
 import { at, EXIT, MODE } from "../state/layout.ts";
@@ -413,10 +413,11 @@ export class RegionOps extends Ops {
 		this.storeRip(f, this.ripAt(i32(this.delta)));
 		f.store("i32Store", this.cpu, i32(0), at("exitRecord"));
 		const status = f.callLet(this.calls.index(name), "i32", this.helperArgs(pinned));
-		f.if(status, () => f.return(status));
+		f.if(gaveUp(status), () => f.return(status));
 		this.#isInMemory = true;
 		this.commit();
 		this.#isInMemory = false;
+		f.if(status, () => f.return(status));
 		f.returnCall(this.calls.index("dispatch"), [this.cpu, i32(0)]);
 		this.isEnded = true;
 	}
