@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { Mnemonic } from "iced-x86";
 import { compare, type Difference, disassemble, forEachInstruction } from "./compare.ts";
 import { openEngine } from "./engines.ts";
-import type { Mode } from "./format.ts";
+import type { Mode, TestCase } from "./format.ts";
 import { type Generated, Generator } from "./generate.ts";
 import { knownFailureOf } from "./known.ts";
 import { CompileError, NativeEngine } from "./native.ts";
@@ -149,6 +149,12 @@ function runBatch(generator: Generator): void {
 	spent.compareMs += clock[4]! - clock[3]!;
 }
 
+/** What of the initial state is not plain. */
+function initialState(testCase: TestCase): string {
+	const { gpr, rflags, fx, patches } = toRegression(testCase, oracle.run([testCase])[0]!, { engine: "", differences: [] });
+	return JSON.stringify({ gpr, rflags, fx, patches }).replaceAll('"', "");
+}
+
 /** Prints a shrunk difference and, when asked, keeps it. */
 function report(name: string, sample: Generated, serial: number): void {
 	const small = shrink(sample, oracle, engine) ?? sample;
@@ -156,6 +162,7 @@ function report(name: string, sample: Generated, serial: number): void {
 	const actual = engine.run([small])[0]!;
 	const differences = compare(small, expected, actual, engine.reportsFaults);
 	say(`  ${small.instructions.map((bytes) => Buffer.from(bytes).toString("hex")).join(" ")}  ${disassemble(small).join("; ")}`);
+	say(`      from ${initialState(small)}`);
 	for (const { where, expected: native, actual: got } of differences.slice(0, 6))
 		say(`      ${where}: native ${native}, ${engine.name} ${got}`);
 	if (!options.keep) return;

@@ -3,7 +3,17 @@ import { NativeEngine, qemuUserEngine } from "./native.ts";
 
 /** Engines by the name a person types. @throws RangeError for a name that is none of them */
 export async function openEngine(name: string): Promise<EngineUnderTest> {
-	if (name === "qemu-user") return qemuUserEngine();
-	if (name === "native") return new NativeEngine();
-	throw new RangeError(`no engine called ${name}: native, qemu-user`);
+	switch (name) {
+		case "interpret":
+		case "translate": {
+			const { BasenjiEngine } = await import("./basenji.ts");
+			return new BasenjiEngine(name);
+		}
+		case "qemu-user":
+			return qemuUserEngine();
+		case "native":
+			return new NativeEngine();
+		default:
+			throw new RangeError(`no engine called ${name}: interpret, translate, qemu-user, native`);
+	}
 }

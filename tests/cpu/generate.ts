@@ -18,9 +18,9 @@ import { randomEncoding } from "./encode.ts";
 import { CODE_ADDRESS, CODE_BYTES, type Mode, type TestCase } from "./format.ts";
 import { prepareOperands } from "./operands.ts";
 import { Random } from "./random.ts";
-import { PLACES } from "./registers.ts";
+import { PLACES, RCX } from "./registers.ts";
 import { type Template, templatesOf } from "./templates.ts";
-import { flagEffects, fromIced } from "./undefined.ts";
+import { flagEffects, fromIced, operandBits } from "./undefined.ts";
 import { randomFx } from "./values.ts";
 
 export interface Generated extends TestCase {
@@ -74,6 +74,8 @@ const LAST = new Set(
 		] as const
 	).map((text) => Mnemonic[text] as unknown as number),
 );
+
+const LEGACY_PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67, 0xf0, 0xf2, 0xf3]);
 
 /** These always fault in user mode: worth a look now and then, no more. */
 const PRIVILEGED =
@@ -145,7 +147,7 @@ export class Generator {
 			const bytes = randomEncoding(this.#random, this.#mode, template);
 			if (bytes.length > 15 || !this.#decode(bytes, builder.nextAddress)) continue;
 			const instruction = this.#instruction;
-			if (instruction.code !== template.code || !this.#isWanted(builder)) continue;
+			if (instruction.code !== template.code || !this.#isWanted(builder, bytes)) continue;
 			if (!this.#place(builder, bytes)) continue;
 			const isLast = LAST.has(instruction.mnemonic) || instruction.flowControl === FlowControl.Exception;
 			builder.append(bytes);
@@ -166,17 +168,18 @@ export class Generator {
 
 	#constants: ConstantOffsets | undefined;
 
-	/** Not what reads a flag that is open, nor what this seed's processors do differently on purpose. */
-	#isWanted(builder: CaseBuilder): boolean {
+	/** Not what reads a flag that is open, nor what vendors do differently, nor what the architecture leaves open. */
+	#isWanted(builder: CaseBuilder, bytes: Uint8Array): boolean {
 		const instruction = this.#instruction;
 		if ((fromIced(instruction.rflagsRead) & builder.openFlags) !== 0) return false;
-		if (
-			this.#mode === 64 &&
-			/rel(8|16)_16|rel16|_rm16$/.test(Code[instruction.code] as string) &&
-			instruction.flowControl !== FlowControl.Next
-		)
-			return false; // near branches with a 66 prefix: Intel ignores it, AMD does not
+		// Near branches with an operand-size prefix in 64-bit mode: Intel ignores it, AMD does not.
+		if (this.#mode === 64 && instruction.flowControl !== FlowControl.Next && hasOperandSizePrefix(bytes)) return false;
 		if (instruction.mnemonic === Mnemonic.Int && (instruction.immediate8 === 0x80 || this.#random.chance(0.8))) return false;
+		if (instruction.mnemonic === Mnemonic.Shld || instruction.mnemonic === Mnemonic.Shrd) {
+			// A count beyond 16 leaves the whole result open.
+			if (operandBits(instruction) === 16)
+				return instruction.op2Kind !== OpKind.Register ? (instruction.immediate8 & 31) <= 16 : builder.isFree(RCX);
+		}
 		return true;
 	}
 
@@ -217,6 +220,14 @@ export class Generator {
 		for (const register of registers) register.free();
 		return isPlaced;
 	}
+}
+
+function hasOperandSizePrefix(bytes: Uint8Array): boolean {
+	for (const byte of bytes) {
+		if (byte === 0x66) return true;
+		if (!LEGACY_PREFIXES.has(byte)) return false;
+	}
+	return false;
 }
 
 function hasModRmMemory(instruction: Instruction): boolean {

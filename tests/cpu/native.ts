@@ -10,10 +10,10 @@ import { baseMemory } from "./values.ts";
 
 const SOURCES = fileURLToPath(new URL("native/", import.meta.url));
 const FILES = ["runner.c", "format.h", "frame.h", "sys.h"];
-/** The runner stands at an address that small pointers do not reach, without any library. */
+/** The runner stands where neither small pointers nor multiples of the areas' addresses lead, without any library. */
 const FLAGS =
 	"-O2 -static -nostdlib -ffreestanding -fno-stack-protector -fcf-protection=none -fno-pic -no-pie -mgeneral-regs-only " +
-	"-fno-tree-loop-distribute-patterns -Wl,-Ttext-segment=0x60000000 -Wl,-z,noexecstack -Wl,--build-id=none";
+	"-fno-tree-loop-distribute-patterns -Wl,-Ttext-segment=0x57a50000 -Wl,-z,noexecstack -Wl,--build-id=none";
 
 export class CompileError extends Error {
 	override readonly name = "CompileError";

@@ -2,11 +2,9 @@ import { type Instruction, Mnemonic, OpKind, Register } from "iced-x86";
 import type { CaseBuilder } from "./builder.ts";
 import { AREAS, type Mode } from "./format.ts";
 import type { Random } from "./random.ts";
-import { PLACES } from "./registers.ts";
+import { PLACES, RCX, RDX } from "./registers.ts";
+import { operandBits } from "./undefined.ts";
 import { integerValue, writeExtended, writeVector } from "./values.ts";
-
-const RCX = 1;
-const RDX = 2;
 
 /**
  * Selectors for loads of segment registers: null ones, the user segments, those of the local table, absent ones, and
@@ -51,6 +49,11 @@ export function prepareOperands(builder: CaseBuilder, instruction: Instruction, 
 		case Mnemonic.Div:
 		case Mnemonic.Idiv:
 			if (builder.isFree(RDX) && random.chance(0.7)) builder.pin(RDX, random.chance(0.7) ? 0n : -1n & 0xffff_ffff_ffff_ffffn);
+			break;
+		case Mnemonic.Shld:
+		case Mnemonic.Shrd:
+			if (operandBits(instruction) === 16 && instruction.op2Kind === OpKind.Register)
+				builder.pin(RCX, (integerValue(random) & ~0xffn) | BigInt(random.below(17) | (random.below(8) << 5)));
 			break;
 		case Mnemonic.Bt:
 		case Mnemonic.Bts:

@@ -28,4 +28,6 @@ export function segmentIndex(register: number): number {
 	return register >= Register.ES && register <= Register.GS ? register - Register.ES : -1;
 }
 
+export const RCX = 1;
+export const RDX = 2;
 export const RSP = 4;

@@ -93,6 +93,7 @@ const EXCLUDED = new Set<number>(
 			"Endbr32",
 			"Endbr64",
 			"Swapgs",
+			"Int1", // hypervisors get its return address wrong
 		] as const
 	).map((name) => Mnemonic[name as keyof typeof Mnemonic] as unknown as number),
 );

@@ -1,0 +1,284 @@
+import { SoftwareCpu } from "../../src/cpu/software-cpu.ts";
+import { SoftwareEngine } from "../../src/cpu/software-engine.ts";
+import { at, type FieldName } from "../../src/cpu/state/layout.ts";
+import { SEG, updateMode } from "../../src/cpu/system/mode.ts";
+import { RFLAGS_MASK, writeRflags } from "../../src/cpu/system/rflags.ts";
+import { setSegment } from "../../src/cpu/system/segments.ts";
+import { IoBus } from "../../src/machine/bus.ts";
+import { SteppedClock } from "../../src/machine/clock.ts";
+import { ENGINE_BYTES, GuestMemory } from "../../src/machine/memory.ts";
+import type { CpuBoard } from "../../src/machine/processor.ts";
+import type { EngineUnderTest } from "./engine.ts";
+import {
+	AREAS,
+	codeOf,
+	encodeResult,
+	FS_BASE,
+	FXSAVE_BYTES,
+	GS_BASE,
+	initialIp,
+	initialSelectors,
+	LDT,
+	type Mode,
+	type Patch,
+	type TestCase,
+	type TestResult,
+} from "./format.ts";
+import * as world from "./guest-world.ts";
+import { baseMemory } from "./values.ts";
+
+/** A board with nothing on it. */
+const emptyBoard: CpuBoard = {
+	acknowledgeInterrupt: () => 0xff,
+	readTaskPriority: () => 0,
+	writeTaskPriority: () => {},
+	readApicMsr: () => undefined,
+	writeApicMsr: () => false,
+	isA20Enabled: true,
+	shutdown: () => {},
+};
+
+/** What Linux sets, as far as user mode can tell. */
+const CR0 = 0x8005_0033n;
+const CR4 = 0x6e8n | 0x200n;
+const EFER = 0xd01n;
+/** Enough for any case that ends; native loops are cut off by time. */
+const BUDGET = 60_000;
+
+const AREA_PHYS = [world.CODE_PHYS, world.DATA_PHYS, world.STACK_PHYS];
+const ATTR_CODE32 = 0xc0fb00;
+const ATTR_CODE64 = 0xa0fb00;
+const ATTR_DATA = 0xc0f300;
+
+/** One of the project's engines: a processor in compatibility or 64-bit mode at privilege 3, under tables like Linux's. */
+export class BasenjiEngine implements EngineUnderTest {
+	readonly name: string;
+	readonly reportsFaults = true;
+	readonly #engine: SoftwareEngine;
+	readonly #cpu: SoftwareCpu;
+	readonly #memory = new GuestMemory(world.RAM_BYTES);
+	readonly #image = baseMemory();
+	/** What the areas should hold if the case writes nothing; and the areas themselves, as views. */
+	readonly #shadow: Uint8Array;
+	readonly #areas: Uint8Array[];
+	#mode: Mode | undefined;
+
+	constructor(name: "interpret" | "translate") {
+		this.name = name;
+		this.#engine = new SoftwareEngine(this.#memory, { hotThreshold: name === "interpret" ? 0 : 1 });
+		let seed = 1;
+		this.#cpu = new SoftwareCpu(this.#engine, {
+			index: 0,
+			cpuCount: 1,
+			io: new IoBus(),
+			clock: new SteppedClock(),
+			board: emptyBoard,
+			entropy: { next32: () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) },
+		});
+		this.#shadow = this.#image.slice();
+		this.#areas = AREAS.map(({ sizeBytes }, index) => {
+			const start = ENGINE_BYTES + (AREA_PHYS[index] as number);
+			return this.#memory.bytes.subarray(start, start + sizeBytes);
+		});
+		world.buildWorld((physAddr, bytes) => this.#memory.write(physAddr, bytes));
+		for (const [index, area] of AREAS.entries()) this.#areas[index]!.set(this.#imagePart(this.#image, area));
+		this.#enterWorld();
+	}
+
+	supports(): boolean {
+		return true;
+	}
+
+	run(cases: readonly TestCase[]): TestResult[] {
+		return cases.map((testCase) => {
+			if (this.#engine.translator === undefined) return this.#runOnce(testCase);
+			// The first run finds and heats the blocks, the second runs what they were translated to.
+			this.#runOnce(testCase);
+			this.#engine.translator.compile();
+			return this.#runOnce(testCase);
+		});
+	}
+
+	#imagePart(image: Uint8Array, area: { imageOffset: number; sizeBytes: number }): Uint8Array {
+		return image.subarray(area.imageOffset, area.imageOffset + area.sizeBytes);
+	}
+
+	/** Control registers and tables, once. */
+	#enterWorld(): void {
+		const { state, context } = this.#cpu;
+		state.set64("cr0", CR0);
+		state.set64("cr3", world.CR3);
+		state.set64("cr4", CR4);
+		state.set64("efer", EFER);
+		state.set64("gdtrBase", world.GDT.base);
+		state.set("gdtrLimit", world.GDT.limit);
+		state.set64("idtrBase", world.IDT.base);
+		state.set("idtrLimit", world.IDT.limit);
+		setSegment(context, SEG.TR, world.TSS.selector, Number(BigInt.asIntN(64, world.TSS.base)), world.TSS.limit, 0x8b00);
+		state.set64("segBase", world.TSS.base, SEG.TR);
+		context.mmu.clear();
+	}
+
+	#runOnce(testCase: TestCase): TestResult {
+		this.#load(testCase);
+		const end = this.#cpu.run(BUDGET);
+		const result = this.#collect(end === "halted" ? world.vectorOfStub(this.#cpu.state.get64("rip")) : -1);
+		this.#undo(testCase);
+		return result;
+	}
+
+	/** Writes memory and tells the engine, as a device would. */
+	#put(address: number, bytes: Uint8Array): void {
+		for (const [index, area] of AREAS.entries()) {
+			const offset = address - area.address;
+			if (offset < 0 || offset >= area.sizeBytes) continue;
+			this.#memory.write((AREA_PHYS[index] as number) + offset, bytes);
+			this.#shadow.set(bytes, area.imageOffset + offset);
+		}
+	}
+
+	#unput(address: number, length: number): void {
+		for (const area of AREAS) {
+			const offset = address - area.address;
+			if (offset < 0 || offset >= area.sizeBytes) continue;
+			this.#put(address, this.#image.subarray(area.imageOffset + offset, area.imageOffset + offset + length));
+		}
+	}
+
+	#load(testCase: TestCase): void {
+		this.#put(testCase.codeAddress, codeOf(testCase));
+		for (const { address, bytes } of testCase.patches) this.#put(address, bytes);
+		const { state, context } = this.#cpu;
+		for (let register = 0; register < 16; register++) state.set64("gpr", testCase.gpr[register] as bigint, register);
+		state.set64("rip", BigInt(initialIp(testCase)));
+		state.set64("cr2", 0n);
+		for (const name of ["activity", "interruptShadow", "debugPending", "exitRecord", "nmiPending", "intrLine"] as FieldName[])
+			state.set(name, 0);
+		state.set64("dr", 0xffff0ff0n, 6);
+		state.set64("dr", 0x400n, 7);
+		state.set("cpl", 3);
+		this.#loadSegments(testCase.mode);
+		writeRflags(state, testCase.rflags, RFLAGS_MASK);
+		this.#loadFx(testCase.fx);
+		updateMode(context);
+		if (this.#mode !== testCase.mode) context.mmu.clear();
+		this.#mode = testCase.mode;
+	}
+
+	#loadSegments(mode: Mode): void {
+		const { state, context } = this.#cpu;
+		if (mode === 64) setSegment(context, SEG.LDTR, 0, 0, 0, 0);
+		else {
+			setSegment(context, SEG.LDTR, world.LDT_REGISTER.selector, 0, world.LDT_REGISTER.limit, 0x8200);
+			state.set64("segBase", world.LDT_REGISTER.base, SEG.LDTR);
+		}
+		for (const [segment, selector] of initialSelectors(mode).entries()) {
+			if ((selector & ~3) === 0) {
+				// Null: unusable, except that in 64-bit mode FS and GS keep their bases.
+				const base = mode !== 64 ? 0 : segment === SEG.FS ? FS_BASE : GS_BASE;
+				setSegment(context, segment, selector, base, 0, 0);
+			} else if ((selector & 4) === 0) {
+				const attributes = segment !== SEG.CS ? ATTR_DATA : mode === 64 ? ATTR_CODE64 : ATTR_CODE32;
+				setSegment(context, segment, selector, 0, -1, attributes);
+			} else {
+				const entry = LDT[selector >> 3]!;
+				const attributes = Number((world.ldtDescriptor(entry) >> 32n) & 0xf0ff00n);
+				setSegment(context, segment, selector, entry.base, entry.limit, attributes);
+			}
+		}
+	}
+
+	#loadFx(fx: Uint8Array): void {
+		const { state } = this.#cpu;
+		const view = new DataView(fx.buffer, fx.byteOffset, fx.byteLength);
+		const status = view.getUint16(2, true);
+		const top = (status >> 11) & 7;
+		state.set("fcw", view.getUint16(0, true));
+		state.set("fsw", status & ~0x3800);
+		state.set("ftop", top);
+		state.set("ftagValid", fx[4] as number);
+		state.set("fop", 0);
+		state.set("fipSelector", 0);
+		state.set("fdpSelector", 0);
+		state.set64("fip", 0n);
+		state.set64("fdp", 0n);
+		state.set("mxcsr", view.getUint32(24, true));
+		for (let register = 0; register < 8; register++) {
+			const place = at("fpr", (register + top) & 7);
+			state.bytes.set(fx.subarray(32 + register * 16, 42 + register * 16), place);
+		}
+		state.bytes.set(fx.subarray(160, 160 + 256), at("xmm"));
+	}
+
+	#readFx(): Uint8Array {
+		const { state } = this.#cpu;
+		const fx = new Uint8Array(FXSAVE_BYTES);
+		const view = new DataView(fx.buffer);
+		const top = state.get("ftop") & 7;
+		view.setUint16(0, state.get("fcw"), true);
+		view.setUint16(2, (state.get("fsw") & ~0x3800) | (top << 11), true);
+		fx[4] = state.get("ftagValid");
+		view.setUint32(24, state.get("mxcsr"), true);
+		for (let register = 0; register < 8; register++) {
+			const place = at("fpr", (register + top) & 7);
+			fx.set(state.bytes.subarray(place, place + 10), 32 + register * 16);
+		}
+		fx.set(state.bytes.subarray(at("xmm"), at("xmm") + 256), 160);
+		return fx;
+	}
+
+	/** The exception's frame on the kernel stack says where the case stood: SS, RSP, RFLAGS, CS, RIP, and an error code. */
+	#collect(vector: number): TestResult {
+		const { state } = this.#cpu;
+		const gpr = new BigUint64Array(16);
+		for (let register = 0; register < 16; register++) gpr[register] = state.get64("gpr", register);
+		const selectors = [0, 1, 2, 3, 4, 5].map((segment) => state.get("segSelector", segment));
+		const frame = { rip: 0n, rflags: 0, errorCode: 0 };
+		if (vector >= 0) {
+			const slot = (index: number): bigint =>
+				this.#memory.view.getBigUint64(ENGINE_BYTES + world.kernelPhys(world.KERNEL_STACK_TOP) - index * 8, true);
+			selectors[SEG.SS] = Number(slot(1) & 0xffffn);
+			gpr[4] = slot(2);
+			frame.rflags = Number(slot(3));
+			selectors[SEG.CS] = Number(slot(4) & 0xffffn);
+			frame.rip = slot(5);
+			if (world.hasErrorCode(vector)) frame.errorCode = Number(slot(6) & 0xffff_ffffn);
+		}
+		return encodeResult({
+			...frame,
+			status: vector < 0 ? "timeout" : "fault",
+			vector,
+			cr2: state.get64("cr2"),
+			gpr,
+			selectors,
+			fx: this.#readFx(),
+			diffs: this.#diffs(),
+		});
+	}
+
+	/** Whole 8-byte words that have changed; they are put back. */
+	#diffs(): Patch[] {
+		const diffs: Patch[] = [];
+		for (const [index, area] of AREAS.entries()) {
+			const live = this.#areas[index]!;
+			const was = this.#imagePart(this.#shadow, area);
+			if (Buffer.compare(live, was) === 0) continue;
+			for (let at = 0; at < live.length; at += 8) {
+				if (!differs(live, was, at)) continue;
+				diffs.push({ address: area.address + at, bytes: live.slice(at, at + 8) });
+				this.#memory.write((AREA_PHYS[index] as number) + at, was.subarray(at, at + 8));
+			}
+		}
+		return diffs;
+	}
+
+	#undo(testCase: TestCase): void {
+		this.#unput(testCase.codeAddress, codeOf(testCase).length);
+		for (const { address, bytes } of testCase.patches) this.#unput(address, bytes.length);
+	}
+}
+
+function differs(a: Uint8Array, b: Uint8Array, at: number): boolean {
+	for (let index = at; index < at + 8; index++) if (a[index] !== b[index]) return true;
+	return false;
+}
