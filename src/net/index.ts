@@ -1,3 +1,5 @@
+export * from "./capture/link-capture.ts";
+export * from "./capture/pcapng.ts";
 export * from "./frames/index.ts";
 export * from "./link/index.ts";
 export * from "./port.ts";

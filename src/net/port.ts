@@ -11,6 +11,8 @@
 export interface Port {
 	/** The link is up at this end. Without carrier, sent frames are lost (and counted by the link). */
 	readonly hasCarrier: boolean;
+	/** Bits per second that the cable takes from this end; absent or `undefined`: as fast as you like. */
+	readonly speedBps?: number | undefined;
 	send(frame: Uint8Array): void;
 	/** Set by the device. A frame that has come to this end. */
 	onFrame: (frame: Uint8Array) => void;
@@ -34,6 +36,10 @@ export class Jack implements Port {
 
 	get hasCarrier(): boolean {
 		return this.#cable?.hasCarrier ?? false;
+	}
+
+	get speedBps(): number | undefined {
+		return this.#cable?.speedBps;
 	}
 
 	get isPlugged(): boolean {

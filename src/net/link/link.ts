@@ -31,6 +31,10 @@ class CableEnd implements Port {
 	onCarrier: (isUp: boolean) => void = () => {};
 	out: Direction | undefined;
 
+	get speedBps(): number | undefined {
+		return this.out?.config.rateBps;
+	}
+
 	send(frame: Uint8Array): void {
 		this.out?.send(frame);
 	}
