@@ -32,6 +32,7 @@ export function acpiBoardOf(pc: Pc): AcpiBoard {
 		isaBridgeSlot: at.ISA_BRIDGE_SLOT,
 		serialPorts: at.SERIAL_PORTS.slice(0, pc.isa.serialPorts.length),
 		hasKeyboardController: true,
+		hasVga: false,
 		generationGpe: at.GENERATION_GPE,
 	};
 }

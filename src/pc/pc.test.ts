@@ -6,7 +6,7 @@ import { GuestMemory } from "../machine/memory.ts";
 import { type PciDevice, PciFunction, type PciFunctionState } from "../machine/pci.ts";
 import type { CpuBoard, CpuPins } from "../machine/processor.ts";
 import { OpenWire } from "../machine/wire.ts";
-import { bootLinux } from "./boot.ts";
+import { announceGeneration, bootLinux } from "./boot.ts";
 import { PcError } from "./error.ts";
 import { Pc } from "./pc.ts";
 
@@ -297,6 +297,18 @@ describe("power and reset", () => {
 		out(0x600, 0x0100, 2);
 		out(0x604, 0x2001 | (5 << 10), 2);
 		expect(events).toEqual(["off"]);
+	});
+
+	test("a new generation id is told by its general-purpose event", () => {
+		bootLikeFirmware();
+		enableLapics();
+		redirect(9, 0x8000 | 0x39);
+		out(0xb2, 0xf1);
+		out(0x622, 1 << 5);
+		announceGeneration(pc, new Uint8Array(16).fill(0x77));
+		expect(take()).toBe(0x39);
+		expect(inp(0x620)).toBe(1 << 5);
+		expect(memory.readPhys(0xe0040, 4)).toBe(0x7777_7777);
 	});
 
 	test("port CF9, port 92 and a shut-down processor ask for a reset", () => {

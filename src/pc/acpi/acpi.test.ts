@@ -37,6 +37,7 @@ const BOARD: AcpiBoard = {
 		{ port: 0x2f8, irq: 3 },
 	],
 	hasKeyboardController: true,
+	hasVga: false,
 	generationGpe: 5,
 };
 

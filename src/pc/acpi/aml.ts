@@ -74,8 +74,6 @@ export function integer(value: number | bigint): Aml {
 }
 
 export const ZERO: Aml = Uint8Array.of(0x00);
-export const ONE: Aml = Uint8Array.of(0x01);
-export const ONES: Aml = Uint8Array.of(0xff);
 /** No target: the result of an operator goes nowhere but to its caller. */
 export const NO_TARGET: Aml = Uint8Array.of(0x00);
 
@@ -174,10 +172,3 @@ export function notify(target: string, value: number): Aml {
 
 export const and = (a: Aml, b: Aml, target = NO_TARGET): Aml => concat(0x7b, a, b, target);
 export const or = (a: Aml, b: Aml, target = NO_TARGET): Aml => concat(0x7d, a, b, target);
-export const add = (a: Aml, b: Aml, target = NO_TARGET): Aml => concat(0x72, a, b, target);
-export const shiftLeft = (a: Aml, b: Aml, target = NO_TARGET): Aml => concat(0x79, a, b, target);
-export const findSetRightBit = (a: Aml, target = NO_TARGET): Aml => concat(0x82, a, target);
-export const decrement = (target: Aml): Aml => concat(0x76, target);
-export const equal = (a: Aml, b: Aml): Aml => concat(0x93, a, b);
-export const less = (a: Aml, b: Aml): Aml => concat(0x95, a, b);
-export const not = (a: Aml): Aml => concat(0x92, a);

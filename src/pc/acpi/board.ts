@@ -36,6 +36,7 @@ export interface AcpiBoard {
 	/** Serial ports that are there. */
 	readonly serialPorts: readonly { readonly port: number; readonly irq: number }[];
 	readonly hasKeyboardController: boolean;
+	readonly hasVga: boolean;
 	/** GPE that a new generation id raises. */
 	readonly generationGpe: number;
 }

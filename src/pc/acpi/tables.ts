@@ -97,9 +97,9 @@ const FADT_DSDT = 40;
 const FADT_X_DSDT = 140;
 
 /** Revision 3 (ACPI 2.0): the newest that old systems still take, with all we need. Pointers are offsets. */
-function fadt(board: AcpiBoard, facsOffset: number, dsdtOffset: number, hasVga: boolean): Uint8Array {
+function fadt(board: AcpiBoard, facsOffset: number, dsdtOffset: number): Uint8Array {
 	const { pm } = board;
-	const bootFlags = BOOT_LEGACY_DEVICES | (board.hasKeyboardController ? BOOT_8042 : 0) | (hasVga ? 0 : BOOT_VGA_NOT_PRESENT);
+	const bootFlags = BOOT_LEGACY_DEVICES | (board.hasKeyboardController ? BOOT_8042 : 0) | (board.hasVga ? 0 : BOOT_VGA_NOT_PRESENT);
 	const flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG_SUP;
 	const body = new Record()
 		.put(4, facsOffset)
@@ -187,7 +187,7 @@ function hpetTable(board: AcpiBoard): Uint8Array {
 }
 
 /** All tables of a board, unplaced. */
-export function buildAcpi(board: AcpiBoard, options: { readonly hasVga?: boolean } = {}): AcpiBlock {
+export function buildAcpi(board: AcpiBoard): AcpiBlock {
 	const parts: Uint8Array[] = [];
 	const tables: { signature: string; at: number; sizeBytes: number }[] = [];
 	const pointers: { at: number; bytes: 4 | 8 }[] = [];
@@ -211,7 +211,7 @@ export function buildAcpi(board: AcpiBoard, options: { readonly hasVga?: boolean
 	new DataView(dsdt.buffer).setUint32(addressAt, generationIdOffset, true);
 	const dsdtOffset = appendTable(dsdt);
 	pointers.push({ at: dsdtOffset + addressAt, bytes: 4 });
-	const fadtOffset = appendTable(fadt(board, facsOffset, dsdtOffset, options.hasVga === true));
+	const fadtOffset = appendTable(fadt(board, facsOffset, dsdtOffset));
 	pointers.push(
 		{ at: fadtOffset + FADT_FACS, bytes: 4 },
 		{ at: fadtOffset + FADT_DSDT, bytes: 4 },

@@ -59,12 +59,6 @@ export class PciBus {
 		});
 	}
 
-	/** The lowest slot in which nothing sits. */
-	freeSlot(): number {
-		for (let slot = 0; slot < 32; slot++) if (this.#at(slot, 0) === undefined) return slot;
-		throw new BusConflictError("all 32 PCI slots are taken");
-	}
-
 	/** A configuration read of 1, 2 or 4 bytes; nobody there ends in a master abort: all ones. */
 	readConfig(bus: number, slot: number, functionIndex: number, offset: number, bytes: number): number {
 		const found = bus === 0 ? this.#at(slot, functionIndex) : undefined;
