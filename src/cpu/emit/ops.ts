@@ -53,6 +53,7 @@ export abstract class Ops {
 	protected isConditional = false;
 	#pending: PendingWrite[] = [];
 	#modify: ModifyPlace | undefined;
+	readonly #assured = new Set<string>();
 
 	constructor(f: FunctionBuilder, cpu: Expr, calls: Callables, mode: { isFlat: boolean; isStack32: boolean }) {
 		this.f = f;
@@ -144,6 +145,18 @@ export abstract class Ops {
 
 	isMem(n: number): boolean {
 		return this.insn.operands[n]?.kind === "mem";
+	}
+
+	/** Whether a check that nothing within a block can undo has yet to be made; asking is promising to make it now. */
+	mustAssure(what: string): boolean {
+		if (this.#assured.has(what)) return false;
+		this.#assured.add(what);
+		return true;
+	}
+
+	/** From here on nothing is known to have been checked. */
+	protected forgetAssured(): void {
+		this.#assured.clear();
 	}
 
 	// ---- state fields ----

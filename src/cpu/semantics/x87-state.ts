@@ -58,8 +58,9 @@ export function enterMmx(o: Ops): void {
 	o.setField32("ftagValid", i32(0xff));
 }
 
-/** SSE instructions: #UD by CR0.EM or without CR4.OSFXSR, #NM by CR0.TS. */
+/** SSE instructions: #UD by CR0.EM or without CR4.OSFXSR, #NM by CR0.TS. What changes these bits ends its block. */
 export function guardSse(o: Ops): void {
+	if (!o.mustAssure("sse")) return;
 	const missing = op("i32Xor", bits(o, "cr4", CR4_OSFXSR), i32(CR4_OSFXSR));
 	o.f.if(op("i32Or", bits(o, "cr0", CR0_EM | CR0_TS), missing), () => {
 		o.raiseIf(op("i32Or", bits(o, "cr0", CR0_EM), missing), UD);

@@ -310,6 +310,7 @@ export class RegionOps extends Ops {
 	/** At the start of a block: what its only predecessor left, or nothing. */
 	startBlock(known: FlagKnowledge): void {
 		this.#known = known;
+		this.forgetAssured();
 	}
 
 	protected applyFlags(source: FlagSource): void {
