@@ -2,7 +2,7 @@
  * Whole SSE instructions, lane by lane, under their mnemonics: (cpu, destination, source …) → the destination's new value. `arg2`
  * tells whether an exception is unmasked (see `sseFinish`).
  */
-import { type Expr, i32, i64, laneOp, op, v128 } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, laneOp, loadOp, op, v128 } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { ValueType } from "../../wasm/opcodes.ts";
 import type { Callables } from "../emit/ops.ts";
@@ -24,8 +24,8 @@ export const setLane = (fmt: FloatFormat, vector: Expr, lane: number, value: Exp
 export interface LaneCaller {
 	readonly f: FunctionBuilder;
 	call(name: string, ...args: Expr[]): Expr;
-	/** Settles what has been met; unless `isLast`, a fault ends the instruction. */
-	finish(isLast?: boolean): void;
+	/** Settles what has been met so far; an unmasked exception ends the instruction here. */
+	finish(): void;
 }
 
 /** Defines an instruction; `body` returns the result. */
@@ -45,7 +45,7 @@ export function defineVector(
 				call: (callee, ...args) => f.callLet(calls.index(callee), "i64", [cpu, ...args]),
 				finish() {
 					finish();
-					f.if({ type: "i32", op: 0x28, args: [cpu], imm: at("arg2"), align: 0 }, () => f.return(ZERO));
+					f.if(loadOp("i32Load", cpu, at("arg2")), () => f.return(ZERO));
 				},
 			},
 			params.map((_, i) => f.param(i + 1)),
