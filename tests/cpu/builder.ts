@@ -18,6 +18,8 @@ export class CaseBuilder {
 	readonly ignored: { address: number; length: number }[] = [];
 	/** Flags that are open at this point of the sequence. */
 	openFlags = 0;
+	/** False once there is a branch: what follows may be jumped over, so it closes no flag. */
+	isStraight = true;
 	readonly #gpr = new BigUint64Array(16);
 	readonly #state: ("free" | "pinned" | "dirty")[] = Array.from({ length: 16 }, () => "free");
 	/** Things that must point to an instruction not made yet. */

@@ -71,6 +71,11 @@ const LAST = new Set(
 			"Rcpss",
 			"Rsqrtps",
 			"Rsqrtss",
+			// Their images hold pointers that processors do not agree on; nothing may load them.
+			"Fnstenv",
+			"Fnsave",
+			"Fxsave",
+			"Fxsave64",
 		] as const
 	).map((text) => Mnemonic[text] as unknown as number),
 );
@@ -208,7 +213,9 @@ export class Generator {
 			}
 			prepareControlFlow(builder, instruction, bytes, address, immediate);
 			const effects = flagEffects(instruction);
-			builder.openFlags = (builder.openFlags & ~effects.defined) | effects.undefined;
+			if (builder.isStraight) builder.openFlags &= ~effects.defined;
+			builder.openFlags |= effects.undefined;
+			if (instruction.flowControl !== FlowControl.Next) builder.isStraight = false;
 			for (const register of registers) {
 				const { access } = register;
 				const place = PLACES[register.register] as (typeof PLACES)[number];

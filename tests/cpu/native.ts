@@ -106,7 +106,7 @@ export class NativeEngine implements EngineUnderTest {
 
 /** QEMU's user-mode emulators, where they are installed: a check of the tester, and a list of QEMU's own differences. */
 export function qemuUserEngine(): NativeEngine {
-	const folder = process.env["QEMU_USER_BIN"] ?? "";
+	const folder = process.env.QEMU_USER_BIN ?? "";
 	const path = (name: string): string => (folder === "" ? name : join(folder, name));
 	const wrapper = (mode: Mode): string[] => [path(mode === 64 ? "qemu-x86_64" : "qemu-i386"), "-cpu", "max"];
 	return new NativeEngine("qemu-user", [64, 32], wrapper, false);

@@ -1,5 +1,5 @@
 import type { ComparedCase as Case } from "./compare.ts";
-import { compare } from "./compare.ts";
+import { compare, isSound } from "./compare.ts";
 import type { EngineUnderTest } from "./engine.ts";
 import { defaultFx } from "./values.ts";
 
@@ -54,7 +54,7 @@ export function shrink<C extends Case>(original: C, oracle: EngineUnderTest, eng
 	};
 	let best = differing([original]);
 	for (let round = 0; best !== undefined && round < 60; round++) {
-		const simpler = differing(candidates(best));
+		const simpler = differing(candidates(best).filter(isSound));
 		if (simpler === undefined) break;
 		best = simpler;
 	}
