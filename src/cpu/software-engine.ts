@@ -6,7 +6,7 @@ import { BlockCache, RECORDS_FIRST } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import { CPU_BYTES } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
-import { flushJumpCache } from "./interpreter/block-cache.ts";
+import { redirectJumps } from "./interpreter/block-cache.ts";
 import { Translator } from "./translator/translator.ts";
 
 /** CPU blocks start here in the engine's area, one after another. */
@@ -48,8 +48,8 @@ export class SoftwareEngine {
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
 			this.translator = new Translator(this.module, memory, this.blocks);
-			this.translator.onInstalled = () => {
-				for (const { state } of this.#contexts) flushJumpCache(state, false);
+			this.translator.onInstalled = (slots) => {
+				for (const { state } of this.#contexts) redirectJumps(state, slots);
 			};
 		}
 		memory.onMapChanged = () => {

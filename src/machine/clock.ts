@@ -53,6 +53,8 @@ export class MachineClock implements Clock {
 	#nextDeadlineNs: Ns = Number.POSITIVE_INFINITY;
 	/** Called when the earliest deadline moves, so that a running CPU slice can be cut short. */
 	onDeadlineMoved: (nextDeadlineNs: Ns) => void = () => {};
+	/** Called when somebody reads the time and an alarm turns out to be due: `runDue` is wanted soon. */
+	onOverdue: () => void = () => {};
 
 	constructor(source: () => Ns) {
 		this.#source = source;
@@ -61,6 +63,7 @@ export class MachineClock implements Clock {
 	get nowNs(): Ns {
 		const nowNs = this.#source();
 		if (nowNs > this.#floorNs) this.#floorNs = nowNs;
+		if (this.#floorNs >= this.#nextDeadlineNs) this.onOverdue();
 		return this.#floorNs;
 	}
 

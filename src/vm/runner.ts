@@ -42,6 +42,8 @@ export class Runner {
 			this.#running?.hasten(deadlineNs);
 			this.#sleep?.wake();
 		};
+		// A guest that polls the time sees its timers fire when their time has come, not at the end of the slice.
+		time.clock.onOverdue = () => this.#running?.stop();
 		for (const cpu of cpus) cpu.onWake = () => this.#sleep?.wake();
 	}
 

@@ -12,6 +12,8 @@ import { enterState } from "./enter.ts";
 const MIN_BUDGET = 500;
 /** Most between two looks at the clock: about two milliseconds of fast code. */
 const MAX_BUDGET = 1_000_000;
+/** Longest stretch by the present estimate of speed: code that turns out ten times slower still leaves timers their time. */
+const MAX_STRETCH_NS = 200_000;
 /** Instructions per nanosecond that a CPU is believed to do before it has been measured. */
 const FIRST_RATE = 0.05;
 
@@ -64,7 +66,7 @@ export class SoftwareCpuEngine implements CpuEngine {
 		this.#isStopAsked = false;
 		for (let nowNs = clock.nowNs; nowNs < this.#deadlineNs; ) {
 			const leftNs = this.#deadlineNs - nowNs;
-			const budget = this.#options.isCounted ? leftNs : Math.max(MIN_BUDGET, Math.floor(leftNs * this.#rate));
+			const budget = this.#options.isCounted ? leftNs : Math.max(MIN_BUDGET, Math.floor(Math.min(leftNs, MAX_STRETCH_NS) * this.#rate));
 			const before = this.#cpu.instructionCount;
 			const end = this.#cpu.run(Math.min(budget, MAX_BUDGET), this.#options.isCounted);
 			const laterNs = clock.nowNs;

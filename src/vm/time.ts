@@ -1,4 +1,4 @@
-import type { Ns } from "../base/units.ts";
+import { NS_PER_MS, type Ns } from "../base/units.ts";
 import { MachineClock } from "../machine/clock.ts";
 import type { Host } from "./host.ts";
 
@@ -13,17 +13,38 @@ export interface TimeKeeper {
 	idle(untilNs: Ns): number;
 }
 
-/** Guest time is the host's, less what was spent in pause. */
+/**
+ * Longest step that guest time takes between two looks at it. A host that had no processor for us for longer has taken that
+ * time from the guest too; otherwise a whole series of timer ticks would be due at once, and a guest that counts them would
+ * find its timer broken.
+ */
+const MAX_STEP_NS = 2 * NS_PER_MS;
+
+/** Guest time is the host's, less what was spent in pause and what the host kept for others. */
 export class HostPacedTime implements TimeKeeper {
 	readonly clock: MachineClock;
 	readonly #host: Host;
 	#isRunning = false;
 	#guestNs: Ns = 0;
 	#sinceNs = 0;
+	/** The machine sleeps: the time until it wakes passes in full. */
+	#isIdle = false;
 
 	constructor(host: Host) {
 		this.#host = host;
-		this.clock = new MachineClock(() => (this.#isRunning ? this.#guestNs + Math.floor(host.nowNs() - this.#sinceNs) : this.#guestNs));
+		this.clock = new MachineClock(() => this.#read());
+	}
+
+	#read(): Ns {
+		if (!this.#isRunning) return this.#guestNs;
+		const hostNs = this.#host.nowNs();
+		const passedNs = Math.floor(hostNs - this.#sinceNs);
+		if (passedNs <= 0) return this.#guestNs;
+		const limitNs = this.#isIdle ? Number.POSITIVE_INFINITY : MAX_STEP_NS;
+		this.#isIdle = false;
+		this.#guestNs += Math.min(passedNs, limitNs);
+		this.#sinceNs += passedNs > limitNs ? hostNs - this.#sinceNs : passedNs;
+		return this.#guestNs;
 	}
 
 	start(): void {
@@ -38,7 +59,9 @@ export class HostPacedTime implements TimeKeeper {
 	}
 
 	idle(untilNs: Ns): number {
-		return Math.max(0, untilNs - this.clock.nowNs);
+		const delayNs = Math.max(0, untilNs - this.clock.nowNs);
+		this.#isIdle = true;
+		return delayNs;
 	}
 }
 

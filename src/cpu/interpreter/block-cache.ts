@@ -292,6 +292,18 @@ export function flushJumpCache(state: CpuState, keepGlobal: boolean): void {
 		if (i32[entry + (JUMP_ENTRY.isGlobal >> 2)] === 0) i32[entry + (JUMP_ENTRY.mode >> 2)] = -1;
 }
 
+/** Jumps to the blocks with these head records go to other slots from now on. */
+export function redirectJumps(state: CpuState, slots: ReadonlyMap<number, number>): void {
+	const { i32 } = state;
+	const step = JUMP_ENTRY_BYTES >> 2;
+	let entry = JUMP_CACHE >> 2;
+	for (let i = 0; i < JUMP_ENTRIES; i++, entry += step) {
+		if (i32[entry + (JUMP_ENTRY.mode >> 2)] === -1) continue;
+		const slot = slots.get(i32[entry + (JUMP_ENTRY.record >> 2)] as number);
+		if (slot !== undefined) i32[entry + (JUMP_ENTRY.callee >> 2)] = slot;
+	}
+}
+
 function nextHigh(lo: number, hi: number): number {
 	return lo >>> 0 >= 0xffff_f000 ? hi + 1 : hi;
 }

@@ -149,9 +149,15 @@ class RegionEmitter {
 			ops.delta = delta;
 			ops.left = count - i;
 			ops.isEnded = false;
-			ops.onBranch = (condition) => this.#branch(block, condition);
+			// What a branch leads to is emitted inside it, by the same `ops`: afterwards its fields tell of other instructions.
+			let hasBranched = false;
+			ops.onBranch = (condition) => {
+				hasBranched = true;
+				this.#branch(block, condition);
+			};
 			this.#f.beginScope();
 			meaningOf(insn)?.emit(ops);
+			if (hasBranched) return;
 			if (!ops.isEnded) ops.commit();
 			this.#f.endScope();
 			if (ops.isEnded) return;
@@ -164,14 +170,14 @@ class RegionEmitter {
 		this.#flagsAfter.set(block, this.#ops.knowledge);
 		// What is emitted inside belongs to other instructions: the condition has been consumed by then.
 		this.#f.endScope();
-		if (condition === undefined) this.#go(block, block.taken as number);
+		// A branch to the next instruction goes one way only: emitting both sides would double everything behind it.
+		if (condition === undefined || block.taken === block.fallThrough) this.#go(block, block.taken as number);
 		else
 			this.#f.if(
 				condition,
 				() => this.#go(block, block.taken as number),
 				() => this.#go(block, block.fallThrough as number),
 			);
-		this.#f.beginScope();
 	}
 
 	#go(from: RegionBlock, delta: number): void {

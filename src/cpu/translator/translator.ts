@@ -39,8 +39,8 @@ export class Translator {
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
 	readonly stats: TranslatorStats = { regions: 0, instructions: 0, bytes: 0, invalidated: 0 };
-	/** Told of every slot that changed hands, so that jump caches do not keep the old way. */
-	onInstalled: () => void = () => {};
+	/** Told which blocks (by head record) have code now, and in which slot: jump caches lead there from now on. */
+	onInstalled: (slots: ReadonlyMap<number, number>) => void = () => {};
 
 	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache) {
 		this.#engine = engine;
@@ -104,7 +104,7 @@ export class Translator {
 			if (others === undefined) this.#byPage.set(page, [region]);
 			else others.push(region);
 		}
-		this.onInstalled();
+		this.onInstalled(new Map(regions.map(({ block, slot }) => [block.record, slot])));
 	}
 
 	/** Bytes are about to change. Returns whether a region was made from them. */
