@@ -1,5 +1,5 @@
 import type { Ns } from "../../base/units.ts";
-import { type Ipv4Packet, MAX_IPV4_BYTES } from "./ipv4.ts";
+import { buildIpv4, type Ipv4Packet, MAX_IPV4_BYTES, parseIpv4 } from "./ipv4.ts";
 
 /** RFC 791 §3.2 asks for 15 s at least; Linux and others wait 30 s. */
 const TIMEOUT_NS: Ns = 30_000_000_000;
@@ -14,6 +14,9 @@ interface Partial {
 	totalBytes: number | undefined;
 }
 
+/** Half packets: when each began, its fragments as packets of their own, and its length once the last has come. */
+export type ReassemblyState = { readonly startedNs: Ns; readonly fragments: Uint8Array[]; readonly totalBytes: number | null }[];
+
 /** Puts IPv4 fragments together again (RFC 791 §3.2). Overlaps discard the whole packet, as RFC 5722 does for IPv6. */
 export class Ipv4Reassembler {
 	readonly #partials = new Map<string, Partial>();
@@ -22,7 +25,7 @@ export class Ipv4Reassembler {
 	add(packet: Ipv4Packet, nowNs: Ns): Ipv4Packet | undefined {
 		if (!packet.moreFragments && packet.fragmentOffsetBytes === 0) return packet;
 		this.#expire(nowNs);
-		const key = `${packet.source} ${packet.destination} ${packet.protocol} ${packet.identification}`;
+		const key = keyOf(packet);
 		let partial = this.#partials.get(key);
 		if (partial === undefined) {
 			if (this.#partials.size >= MAX_PARTIAL_PACKETS) this.#partials.delete(this.#partials.keys().next().value as string);
@@ -68,4 +71,27 @@ export class Ipv4Reassembler {
 		for (const each of partial.fragments) payload.set(each.payload, each.fragmentOffsetBytes);
 		return { ...first, moreFragments: false, fragmentOffsetBytes: 0, payload };
 	}
+
+	save(): ReassemblyState {
+		return [...this.#partials.values()].map(({ startedNs, fragments, totalBytes }) => ({
+			startedNs,
+			fragments: fragments.map((each) => buildIpv4(each)),
+			totalBytes: totalBytes ?? null,
+		}));
+	}
+
+	load(state: ReassemblyState): void {
+		this.#partials.clear();
+		for (const { startedNs, fragments, totalBytes } of state) {
+			const packets = fragments.map((bytes) => parseIpv4(bytes.slice())).filter((packet) => packet !== undefined);
+			const [first] = packets;
+			if (first === undefined) continue;
+			const key = keyOf(first);
+			this.#partials.set(key, { key, startedNs, fragments: packets, totalBytes: totalBytes ?? undefined });
+		}
+	}
+}
+
+function keyOf(packet: Ipv4Packet): string {
+	return `${packet.source} ${packet.destination} ${packet.protocol} ${packet.identification}`;
 }
