@@ -1,6 +1,6 @@
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
-import type { ImmOperand, RegOperand, RelOperand } from "../../x86/decode/insn.ts";
+import type { FarOperand, Imm64Operand, ImmOperand, RegOperand, RelOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import { condition, type FlagSource, flagImage, type Width } from "../emit/condition.ts";
 import { type Callables, type GprRef, gaveUp, Ops, type SegRef } from "../emit/ops.ts";
@@ -247,8 +247,9 @@ export class RegionOps extends Ops {
 	}
 
 	immediate(n: number, type: "i32" | "i64"): Expr {
-		const operand = this.insn.operands[n] as ImmOperand | { kind: "imm64"; value: bigint };
-		return type === "i64" ? i64(operand.value) : i32(Number(BigInt.asIntN(32, BigInt(operand.value))));
+		const operand = this.insn.operands[n] as ImmOperand | Imm64Operand | FarOperand;
+		const value = operand.kind === "far" ? operand.offset : operand.value;
+		return type === "i64" ? i64(value) : i32(Number(BigInt.asIntN(32, BigInt(value))));
 	}
 
 	secondImmediate(n: number): Expr {

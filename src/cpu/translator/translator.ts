@@ -18,6 +18,8 @@ interface Region {
 	isDead: boolean;
 }
 
+/** A region that came out longer stays interpreted: engines take long over huge functions, and refuse them in the end. */
+const MAX_REGION_BYTES = 256 * 1024;
 /** Regions compiled together. */
 const BATCH = 12;
 
@@ -84,8 +86,10 @@ export class Translator {
 			if (block.isStale || this.#regions.has(block)) continue;
 			const graph = buildGraph(this.#memory, this.#blocks, block.phys, block.modeKey);
 			if (graph === undefined) continue;
+			const code = emitRegion(graph, module);
+			if (code.code.length > MAX_REGION_BYTES) continue;
 			const slot = this.#engine.reserveSlot();
-			module.add(slot, emitRegion(graph, module));
+			module.add(slot, code);
 			const region: Region = { slot, block, firstByte: graph.firstByte, endByte: graph.endByte, isDead: false };
 			regions.push(region);
 			this.#regions.set(block, region);
