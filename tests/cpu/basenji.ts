@@ -21,8 +21,9 @@ import {
 	LDT,
 	type Mode,
 	type Patch,
+	RESULT_BYTES,
 	type TestCase,
-	type TestResult,
+	TestResult,
 } from "./format.ts";
 import * as world from "./guest-world.ts";
 import { baseMemory } from "./values.ts";
@@ -50,10 +51,46 @@ const ATTR_CODE32 = 0xc0fb00;
 const ATTR_CODE64 = 0xa0fb00;
 const ATTR_DATA = 0xc0f300;
 
-/** One of the project's engines: a processor in compatibility or 64-bit mode at privilege 3, under tables like Linux's. */
+/** One of the project's engines. An exception of the engine's own is a result too: the case counts as not run. */
 export class BasenjiEngine implements EngineUnderTest {
-	readonly name: string;
+	readonly name: "interpret" | "translate";
 	readonly reportsFaults = true;
+	/** Exceptions by message, with the stack of the first. */
+	readonly crashes = new Map<string, { count: number; readonly stack: string }>();
+	#guest: Guest;
+
+	constructor(name: "interpret" | "translate") {
+		this.name = name;
+		this.#guest = new Guest(name);
+	}
+
+	/** Regions translated since the last crash. */
+	get regionCount(): number {
+		return this.#guest.regionCount;
+	}
+
+	supports(): boolean {
+		return true;
+	}
+
+	run(cases: readonly TestCase[]): TestResult[] {
+		return cases.map((testCase) => {
+			try {
+				return this.#guest.run(testCase);
+			} catch (error) {
+				const { message, stack = "" } = error as Error;
+				const known = this.crashes.get(message);
+				if (known === undefined) this.crashes.set(message, { count: 1, stack });
+				else known.count++;
+				this.#guest = new Guest(this.name);
+				return new TestResult(new Uint8Array(RESULT_BYTES));
+			}
+		});
+	}
+}
+
+/** A processor in compatibility or 64-bit mode at privilege 3, under tables like Linux's. */
+class Guest {
 	readonly #engine: SoftwareEngine;
 	readonly #cpu: SoftwareCpu;
 	readonly #memory = new GuestMemory(world.RAM_BYTES);
@@ -64,7 +101,6 @@ export class BasenjiEngine implements EngineUnderTest {
 	#mode: Mode | undefined;
 
 	constructor(name: "interpret" | "translate") {
-		this.name = name;
 		this.#engine = new SoftwareEngine(this.#memory, { hotThreshold: name === "interpret" ? 0 : 1 });
 		let seed = 1;
 		this.#cpu = new SoftwareCpu(this.#engine, {
@@ -85,18 +121,20 @@ export class BasenjiEngine implements EngineUnderTest {
 		this.#enterWorld();
 	}
 
-	supports(): boolean {
-		return true;
+	get regionCount(): number {
+		return this.#engine.translator?.stats.regions ?? 0;
 	}
 
-	run(cases: readonly TestCase[]): TestResult[] {
-		return cases.map((testCase) => {
-			if (this.#engine.translator === undefined) return this.#runOnce(testCase);
+	run(testCase: TestCase): TestResult {
+		this.#loadMemory(testCase);
+		let result = this.#runOnce(testCase);
+		if (this.#engine.translator !== undefined) {
 			// The first run finds and heats the blocks, the second runs what they were translated to.
-			this.#runOnce(testCase);
 			this.#engine.translator.compile();
-			return this.#runOnce(testCase);
-		});
+			result = this.#runOnce(testCase);
+		}
+		this.#undo(testCase);
+		return result;
 	}
 
 	#imagePart(image: Uint8Array, area: { imageOffset: number; sizeBytes: number }): Uint8Array {
@@ -120,11 +158,9 @@ export class BasenjiEngine implements EngineUnderTest {
 	}
 
 	#runOnce(testCase: TestCase): TestResult {
-		this.#load(testCase);
+		this.#loadState(testCase);
 		const end = this.#cpu.run(BUDGET);
-		const result = this.#collect(end === "halted" ? world.vectorOfStub(this.#cpu.state.get64("rip")) : -1);
-		this.#undo(testCase);
-		return result;
+		return this.#collect(end === "halted" ? world.vectorOfStub(this.#cpu.state.get64("rip")) : -1);
 	}
 
 	/** Writes memory and tells the engine, as a device would. */
@@ -145,9 +181,12 @@ export class BasenjiEngine implements EngineUnderTest {
 		}
 	}
 
-	#load(testCase: TestCase): void {
+	#loadMemory(testCase: TestCase): void {
 		this.#put(testCase.codeAddress, codeOf(testCase));
 		for (const { address, bytes } of testCase.patches) this.#put(address, bytes);
+	}
+
+	#loadState(testCase: TestCase): void {
 		const { state, context } = this.#cpu;
 		for (let register = 0; register < 16; register++) state.set64("gpr", testCase.gpr[register] as bigint, register);
 		state.set64("rip", BigInt(initialIp(testCase)));

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Mnemonic } from "iced-x86";
+import { BasenjiEngine } from "./basenji.ts";
 import { compare, type Difference, disassemble, forEachInstruction } from "./compare.ts";
 import { openEngine } from "./engines.ts";
 import type { Mode, TestCase } from "./format.ts";
@@ -61,7 +62,7 @@ const say = (text: string): void => {
 };
 
 const oracle = new NativeEngine();
-const engine = await openEngine(options.engine);
+const engine = openEngine(options.engine);
 const tallies = new Map<string, Tally>();
 const totals = { cases: 0, instructions: 0, mismatches: 0, known: 0, timeouts: 0, lost: 0, unstable: 0 };
 const spent = { generateMs: 0, nativeMs: 0, engineMs: 0, compareMs: 0 };
@@ -197,6 +198,8 @@ for (const [name, tally] of sorted) {
 	say(`${name}: ${tally.count} (${fields})${tally.known > 0 ? `, ${tally.known} known` : ""}`);
 	for (const [index, sample] of tally.samples.entries()) report(name, sample, index);
 }
+if (engine instanceof BasenjiEngine)
+	for (const { count, stack } of engine.crashes.values()) say(`crashed ${count} times: ${stack.split("\n").slice(0, 6).join("\n")}`);
 const seconds = (performance.now() - startMs) / 1000;
 const summary = {
 	engine: engine.name,

@@ -1,14 +1,13 @@
+import { BasenjiEngine } from "./basenji.ts";
 import type { EngineUnderTest } from "./engine.ts";
 import { NativeEngine, qemuUserEngine } from "./native.ts";
 
 /** Engines by the name a person types. @throws RangeError for a name that is none of them */
-export async function openEngine(name: string): Promise<EngineUnderTest> {
+export function openEngine(name: string): EngineUnderTest {
 	switch (name) {
 		case "interpret":
-		case "translate": {
-			const { BasenjiEngine } = await import("./basenji.ts");
+		case "translate":
 			return new BasenjiEngine(name);
-		}
 		case "qemu-user":
 			return qemuUserEngine();
 		case "native":

@@ -111,7 +111,7 @@ export interface TestCase {
 
 export const FXSAVE_BYTES = 512;
 const CASE_HEADER_BYTES = 672;
-const RESULT_HEADER_BYTES = 704;
+export const RESULT_BYTES = 704;
 const BATCH_MAGIC = 0x31545842;
 /** The runner puts segment registers and bases back after every case. */
 const CASE_RESETS_SEGMENTS = 1;
@@ -221,7 +221,7 @@ export class TestResult {
 	/** What memory has become, in whole aligned 8-byte words. */
 	get diffs(): Patch[] {
 		const diffs: Patch[] = [];
-		let at = RESULT_HEADER_BYTES;
+		let at = RESULT_BYTES;
 		for (let left = this.#view.getUint32(12, true); left > 0; left--) {
 			const length = this.#view.getUint32(at + 4, true);
 			diffs.push({ address: this.#view.getUint32(at, true), bytes: this.bytes.subarray(at + 8, at + 8 + length) });
@@ -246,7 +246,7 @@ export interface ResultFields {
 
 /** For engines that make results themselves. */
 export function encodeResult(fields: ResultFields): TestResult {
-	let size = RESULT_HEADER_BYTES;
+	let size = RESULT_BYTES;
 	for (const diff of fields.diffs) size += 8 + padded(diff.bytes.length);
 	const bytes = new Uint8Array(size);
 	const view = new DataView(bytes.buffer);
@@ -261,7 +261,7 @@ export function encodeResult(fields: ResultFields): TestResult {
 	view.setUint32(160, fields.rflags, true);
 	for (let segment = 0; segment < 6; segment++) view.setUint16(168 + segment * 2, fields.selectors[segment] ?? 0, true);
 	bytes.set(fields.fx, 192);
-	let at = RESULT_HEADER_BYTES;
+	let at = RESULT_BYTES;
 	for (const diff of fields.diffs) {
 		view.setUint32(at, diff.address, true);
 		view.setUint32(at + 4, diff.bytes.length, true);
@@ -276,9 +276,9 @@ export function decodeResults(bytes: Uint8Array): TestResult[] {
 	const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 	const results: TestResult[] = [];
 	let at = 0;
-	while (at + RESULT_HEADER_BYTES <= bytes.length) {
+	while (at + RESULT_BYTES <= bytes.length) {
 		const size = view.getUint32(at, true);
-		if (size < RESULT_HEADER_BYTES || at + size > bytes.length) break;
+		if (size < RESULT_BYTES || at + size > bytes.length) break;
 		results.push(new TestResult(bytes.subarray(at, at + size)));
 		at += size;
 	}

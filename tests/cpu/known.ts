@@ -13,9 +13,22 @@ export interface KnownFailure {
 	readonly reason: string;
 }
 
-const { cpu: entries } = JSON.parse(readFileSync(new URL("../known-failures.json", import.meta.url), "utf8")) as {
-	cpu: readonly KnownFailure[];
+/** A regression that is not mended yet. */
+interface OpenRegression {
+	readonly engine: string;
+	/** Matches names of files in regressions/. */
+	readonly file: string;
+	readonly reason: string;
+}
+
+const { cpu: entries, regressions } = JSON.parse(readFileSync(new URL("../known-failures.json", import.meta.url), "utf8")) as {
+	readonly cpu: readonly KnownFailure[];
+	readonly regressions: readonly OpenRegression[];
 };
+
+export function isOpenRegression(engine: string, file: string): boolean {
+	return regressions.some((entry) => new RegExp(`^(${entry.engine})$`).test(engine) && new RegExp(`^(${entry.file})$`).test(file));
+}
 
 export function knownFailureOf(engine: string, testCase: TestCase, differences: readonly Difference[]): KnownFailure | undefined {
 	let lines: string[] | undefined;

@@ -5,7 +5,7 @@ import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { EngineUnderTest } from "./engine.ts";
-import { decodeResults, encodeBatch, type Mode, type TestCase, TestResult } from "./format.ts";
+import { decodeResults, encodeBatch, type Mode, RESULT_BYTES, type TestCase, TestResult } from "./format.ts";
 import { baseMemory } from "./values.ts";
 
 const SOURCES = fileURLToPath(new URL("native/", import.meta.url));
@@ -76,7 +76,7 @@ export class NativeEngine implements EngineUnderTest {
 			const rest = cases.slice(results.length);
 			const careful = this.#spawn([...command, "careful"], rest);
 			results.push(...careful);
-			if (careful.length < rest.length) results.push(new TestResult(new Uint8Array(704)));
+			if (careful.length < rest.length) results.push(new TestResult(new Uint8Array(RESULT_BYTES)));
 			if (results.length < cases.length) results.push(...this.#spawn(command, cases.slice(results.length)));
 		}
 		return results;
