@@ -1,0 +1,462 @@
+import { NS_PER_S, type Ns } from "../../base/units.ts";
+import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, type TcpOptions, type TcpSegment } from "../frames/tcp.ts";
+import type { Clock, Timer } from "../time.ts";
+import { NewReno, RoundTrip } from "./congestion.ts";
+import { ReorderBuffer, SendBuffer } from "./send-buffer.ts";
+
+export type TcpState =
+	| "syn-sent"
+	| "syn-received"
+	| "established"
+	| "fin-wait-1"
+	| "fin-wait-2"
+	| "close-wait"
+	| "closing"
+	| "last-ack"
+	| "time-wait"
+	| "closed";
+
+export type TcpCloseReason = "done" | "reset" | "refused" | "timeout";
+
+export interface TcpEvents {
+	established?(): void;
+	/** In order, once. Call `consumed` when it has been dealt with: only that opens the window again. */
+	data?(bytes: Uint8Array): void;
+	/** The other side has sent its last byte. */
+	ended?(): void;
+	/** So many bytes of ours have arrived over there. */
+	acknowledged?(bytes: number): void;
+	closed?(reason: TcpCloseReason): void;
+}
+
+/** A segment without its ports: those belong to whoever owns the connection. */
+export type OutgoingSegment = Omit<TcpSegment, "sourcePort" | "destinationPort">;
+
+export interface TcpOptionsHere {
+	readonly clock: Clock;
+	readonly initialSequence: number;
+	/** What one segment may carry to this peer: MTU less 40, before options. */
+	readonly maxSegmentBytes: number;
+	readonly receiveBufferBytes?: number;
+	readonly usesTimestamps?: boolean;
+	readonly transmit: (segment: OutgoingSegment) => void;
+}
+
+const WINDOW_SHIFT = 7;
+const DEFAULT_RECEIVE_BYTES = 512 * 1024;
+const DELAYED_ACK_NS: Ns = 40_000_000;
+const TIME_WAIT_NS: Ns = 60 * NS_PER_S;
+const DEFAULT_MSS = 536;
+const TIMESTAMP_BYTES = 12;
+const MAX_RETRIES = 12;
+
+/**
+ * One end of a TCP connection (RFC 9293), with window scaling and timestamps (RFC 7323) and NewReno. Positions in the
+ * two streams are whole numbers that do not wrap; sequence numbers are made from them at the edge.
+ */
+export class TcpConnection {
+	readonly #options: TcpOptionsHere;
+	readonly #events: TcpEvents;
+	readonly #buffer: SendBuffer;
+	readonly #reorder = new ReorderBuffer();
+	readonly #roundTrip = new RoundTrip();
+	readonly #congestion: NewReno;
+	readonly #retransmitTimer: Timer;
+	readonly #ackTimer: Timer;
+	readonly #receiveBufferBytes: number;
+	#state: TcpState;
+	#mss: number;
+	#hasTimestamps: boolean;
+	#sendShift = 0;
+	#receiveShift = 0;
+	/** First byte not acknowledged, next to send, and the furthest ever sent; the SYN is position 0's predecessor. */
+	#una: number;
+	#next: number;
+	#max: number;
+	#peerWindow = 0;
+	#isEnding = false;
+	#received = 0;
+	#unconsumedBytes = 0;
+	#finAt: number | undefined;
+	#lastWindowSent = 0;
+	#lastAckSent = 0;
+	#unackedSegments = 0;
+	#echo = 0;
+	#timed: { position: number; atNs: Ns } | undefined;
+	#retries = 0;
+
+	/** `syn`: the segment that asked for this connection; without it, we ask. */
+	constructor(options: TcpOptionsHere, events: TcpEvents, syn?: TcpSegment) {
+		this.#options = options;
+		this.#events = events;
+		this.#receiveBufferBytes = options.receiveBufferBytes ?? DEFAULT_RECEIVE_BYTES;
+		this.#hasTimestamps = options.usesTimestamps ?? true;
+		this.#mss = options.maxSegmentBytes;
+		this.#una = options.initialSequence;
+		this.#next = this.#una;
+		this.#max = this.#una;
+		this.#buffer = new SendBuffer(this.#una + 1);
+		this.#congestion = new NewReno(this.#mss);
+		this.#retransmitTimer = options.clock.timer("tcp retransmit", () => this.#retransmitTimeout());
+		this.#ackTimer = options.clock.timer("tcp ack", () => this.#sendAck());
+		this.#state = syn === undefined ? "syn-sent" : "syn-received";
+		if (syn !== undefined) this.#takeSyn(syn);
+		this.#transmitSyn();
+	}
+
+	get state(): TcpState {
+		return this.#state;
+	}
+
+	/** Bytes written and not yet acknowledged. */
+	get unsentBytes(): number {
+		return this.#buffer.size;
+	}
+
+	write(bytes: Uint8Array): void {
+		if (this.#isEnding || this.#state === "closed") return;
+		this.#buffer.push(bytes);
+		this.#send();
+	}
+
+	/** No more will be written. */
+	end(): void {
+		if (this.#isEnding || this.#state === "closed") return;
+		this.#isEnding = true;
+		this.#send();
+	}
+
+	abort(): void {
+		if (this.#state === "closed") return;
+		if (this.#state !== "time-wait") this.#emit(TCP_RST | TCP_ACK, this.#max, new Uint8Array(0));
+		this.#close("reset");
+	}
+
+	/** Room for so many bytes has come back. */
+	consumed(bytes: number): void {
+		this.#unconsumedBytes -= bytes;
+		// RFC 9293 §3.8.6.2.2: tell the sender only when it is worth it.
+		const opened = this.#received + this.#windowBytes() - this.#lastWindowSent;
+		if (this.#state !== "closed" && opened >= Math.min(this.#receiveBufferBytes / 2, 2 * this.#mss)) this.#sendAck();
+	}
+
+	receive(segment: TcpSegment): void {
+		if (this.#state === "closed") return;
+		if (this.#state === "syn-sent") {
+			this.#receiveInSynSent(segment);
+			return;
+		}
+		const sequence = near(segment.sequence, this.#received);
+		const endsAt = sequence + segment.payload.length;
+		if (!this.#isAcceptable(sequence, endsAt)) {
+			if ((segment.flags & TCP_RST) === 0) this.#sendAck();
+			return;
+		}
+		if ((segment.flags & TCP_RST) !== 0) {
+			// RFC 1337 §3: a reset of something old must not cut TIME-WAIT short.
+			if (this.#state !== "time-wait") this.#close("reset");
+			return;
+		}
+		if ((segment.flags & TCP_SYN) !== 0) {
+			// RFC 5961 §4: a SYN out of nowhere is answered with what we know. The first one again wants its answer again.
+			if (this.#state === "syn-received") this.#transmitSyn();
+			else this.#sendAck();
+			return;
+		}
+		if ((segment.flags & TCP_ACK) === 0) return;
+		const stamp = segment.options.timestamp;
+		if (stamp !== undefined && sequence <= this.#lastAckSent) this.#echo = stamp.value;
+		if (!this.#takeAck(segment)) return;
+		this.#takeData(sequence, segment.payload, (segment.flags & TCP_FIN) !== 0);
+	}
+
+	#isAcceptable(sequence: number, endsAt: number): boolean {
+		const window = this.#windowBytes();
+		if (endsAt === sequence) return sequence >= this.#received - 1 && sequence <= this.#received + window;
+		return endsAt > this.#received && sequence < this.#received + Math.max(window, 1);
+	}
+
+	#receiveInSynSent(segment: TcpSegment): void {
+		const acknowledgment = near(segment.acknowledgment, this.#max);
+		const isAck = (segment.flags & TCP_ACK) !== 0;
+		if (isAck && acknowledgment !== this.#max) return;
+		if ((segment.flags & TCP_RST) !== 0) {
+			if (isAck) this.#close("refused");
+			return;
+		}
+		if ((segment.flags & TCP_SYN) === 0) return;
+		this.#takeSyn(segment);
+		if (!isAck) {
+			this.#state = "syn-received";
+			this.#transmitSyn();
+			return;
+		}
+		this.#state = "established";
+		this.#una = acknowledgment;
+		this.#finishHandshake(segment);
+		this.#sendAck();
+		this.#send();
+	}
+
+	#takeSyn(syn: TcpSegment): void {
+		const { mssBytes, windowShift, timestamp } = syn.options;
+		this.#hasTimestamps &&= timestamp !== undefined;
+		this.#echo = timestamp?.value ?? 0;
+		this.#mss = Math.max(
+			64,
+			Math.min(this.#options.maxSegmentBytes, mssBytes ?? DEFAULT_MSS) - (this.#hasTimestamps ? TIMESTAMP_BYTES : 0),
+		);
+		this.#congestion.setMss(this.#mss);
+		this.#sendShift = windowShift ?? 0;
+		this.#receiveShift = windowShift === undefined ? 0 : WINDOW_SHIFT;
+		this.#received = syn.sequence + 1;
+		this.#lastAckSent = this.#received;
+		this.#peerWindow = syn.window;
+	}
+
+	#finishHandshake(segment: TcpSegment): void {
+		this.#retransmitTimer.disarm();
+		this.#retries = 0;
+		if (this.#timed !== undefined) this.#roundTrip.sample(this.#options.clock.nowNs - this.#timed.atNs);
+		this.#timed = undefined;
+		this.#peerWindow = (segment.flags & TCP_SYN) !== 0 ? segment.window : segment.window << this.#sendShift;
+		this.#events.established?.();
+	}
+
+	/** False when the connection has gone, or the segment is to be forgotten. */
+	#takeAck(segment: TcpSegment): boolean {
+		const acknowledgment = near(segment.acknowledgment, this.#una);
+		if (acknowledgment > this.#max) {
+			this.#sendAck();
+			return false;
+		}
+		if (this.#state === "syn-received") {
+			if (acknowledgment <= this.#una) return false;
+			this.#state = "established";
+			this.#una = acknowledgment;
+			this.#finishHandshake(segment);
+		}
+		const window = segment.window << this.#sendShift;
+		if (acknowledgment > this.#una) this.#advance(acknowledgment, segment);
+		else if (acknowledgment === this.#una && segment.payload.length === 0 && window === this.#peerWindow && this.#next > this.#una) {
+			if ((segment.flags & TCP_FIN) === 0 && this.#congestion.duplicate(this.#una, this.#max)) this.#resendFirst();
+		}
+		if (acknowledgment >= this.#una) this.#peerWindow = window;
+		// An event may have ended it all.
+		if (this.#isClosed()) return false;
+		this.#send();
+		return true;
+	}
+
+	#isClosed(): boolean {
+		return this.#state === "closed";
+	}
+
+	#advance(acknowledgment: number, segment: TcpSegment): void {
+		const nowNs = this.#options.clock.nowNs;
+		const bytes = acknowledgment - this.#una;
+		const stamp = segment.options.timestamp;
+		if (this.#hasTimestamps && stamp !== undefined && stamp.echo !== 0) {
+			const rttMs = (Math.floor(nowNs / 1e6) - stamp.echo) >>> 0;
+			if (rttMs < 120_000) this.#roundTrip.sample(Math.max(1, rttMs) * 1e6);
+		} else if (this.#timed !== undefined && acknowledgment >= this.#timed.position) {
+			this.#roundTrip.sample(nowNs - this.#timed.atNs);
+			this.#timed = undefined;
+		}
+		this.#una = acknowledgment;
+		this.#next = Math.max(this.#next, acknowledgment);
+		this.#retries = 0;
+		const released = this.#buffer.release(acknowledgment);
+		const mustResend = this.#congestion.acknowledged(bytes, acknowledgment);
+		if (this.#una === this.#max) this.#retransmitTimer.disarm();
+		else this.#retransmitTimer.arm(nowNs + this.#roundTrip.timeoutNs);
+		if (this.#isEnding && acknowledgment > this.#buffer.end) this.#finAcknowledged();
+		if (released > 0) this.#events.acknowledged?.(released);
+		if (mustResend && !this.#isClosed()) this.#resendFirst();
+	}
+
+	#finAcknowledged(): void {
+		if (this.#state === "fin-wait-1") this.#state = "fin-wait-2";
+		else if (this.#state === "closing") this.#enterTimeWait();
+		else if (this.#state === "last-ack") this.#close("done");
+	}
+
+	#takeData(sequence: number, payload: Uint8Array, isFin: boolean): void {
+		if (isFin) this.#finAt = sequence + payload.length;
+		if (payload.length > 0) {
+			const limit = this.#received + this.#windowBytes();
+			const inWindow = payload.subarray(0, Math.max(0, limit - sequence));
+			const wasInOrder = sequence <= this.#received && this.#reorder.isEmpty;
+			if (wasInOrder) this.#pass(inWindow.subarray(this.#received - sequence));
+			else if (inWindow.length > 0) this.#reorder.add(sequence, inWindow);
+			this.#deliver();
+			if (this.#isClosed()) return;
+			this.#unackedSegments++;
+			// RFC 5681 §4.2: at once when something is missing, else every second segment or after a moment.
+			if (!wasInOrder || this.#unackedSegments >= 2) this.#sendAck();
+			else if (!this.#ackTimer.isArmed) this.#ackTimer.arm(this.#options.clock.nowNs + DELAYED_ACK_NS);
+		}
+		if (this.#finAt !== undefined && this.#received === this.#finAt) this.#takeFin();
+		else if (isFin && payload.length === 0) this.#sendAck();
+	}
+
+	#deliver(): void {
+		for (let part = this.#reorder.take(this.#received); part !== undefined; part = this.#reorder.take(this.#received)) {
+			this.#pass(part);
+			if (this.#isClosed()) return;
+		}
+	}
+
+	#pass(bytes: Uint8Array): void {
+		if (bytes.length === 0) return;
+		this.#received += bytes.length;
+		if (this.#events.data === undefined) return;
+		this.#unconsumedBytes += bytes.length;
+		this.#events.data(bytes);
+	}
+
+	#takeFin(): void {
+		this.#received++;
+		this.#finAt = undefined;
+		if (this.#state === "established") this.#state = "close-wait";
+		else if (this.#state === "fin-wait-1") this.#state = "closing";
+		else if (this.#state === "fin-wait-2") this.#enterTimeWait();
+		this.#sendAck();
+		this.#events.ended?.();
+	}
+
+	#enterTimeWait(): void {
+		this.#state = "time-wait";
+		this.#retransmitTimer.arm(this.#options.clock.nowNs + TIME_WAIT_NS);
+	}
+
+	#windowBytes(): number {
+		return Math.max(0, this.#receiveBufferBytes - this.#unconsumedBytes);
+	}
+
+	/** Sends what windows and state allow. */
+	#send(): void {
+		if (this.#state === "syn-sent" || this.#state === "syn-received") return;
+		for (;;) {
+			const flightBytes = this.#next - this.#una;
+			const room = Math.min(this.#peerWindow, this.#congestion.windowBytes) - flightBytes;
+			const pending = this.#buffer.end - this.#next;
+			if (pending <= 0) break;
+			const length = Math.min(this.#mss, pending, Math.floor(room));
+			// Sender's silly window avoidance (RFC 9293 §3.8.6.2.1).
+			if (length <= 0 || (length < this.#mss && length < pending && flightBytes > 0)) break;
+			this.#emitData(this.#next, length);
+			this.#next += length;
+		}
+		if (this.#isEnding && this.#next === this.#buffer.end && this.#state !== "time-wait") {
+			this.#emit(TCP_FIN | TCP_ACK, this.#next, new Uint8Array(0));
+			this.#next++;
+			if (this.#state === "established") this.#state = "fin-wait-1";
+			else if (this.#state === "close-wait") this.#state = "last-ack";
+		}
+		this.#max = Math.max(this.#max, this.#next);
+		const isStuck = this.#next === this.#una && this.#buffer.size > 0;
+		if ((this.#max > this.#una || isStuck) && !this.#retransmitTimer.isArmed && this.#state !== "time-wait")
+			this.#retransmitTimer.arm(this.#options.clock.nowNs + this.#roundTrip.timeoutNs);
+	}
+
+	#emitData(position: number, length: number): void {
+		const payload = this.#buffer.slice(position, length);
+		const isLast = position + payload.length === this.#buffer.end;
+		if (this.#timed === undefined && position >= this.#max)
+			this.#timed = { position: position + payload.length, atNs: this.#options.clock.nowNs };
+		this.#emit(TCP_ACK | (isLast ? TCP_PSH : 0), position, payload);
+	}
+
+	#resendFirst(): void {
+		this.#timed = undefined;
+		if (this.#una < this.#buffer.end) this.#emitData(this.#una, this.#mss);
+		else if (this.#isEnding && this.#una === this.#buffer.end) this.#emit(TCP_FIN | TCP_ACK, this.#una, new Uint8Array(0));
+	}
+
+	#retransmitTimeout(): void {
+		const nowNs = this.#options.clock.nowNs;
+		if (this.#state === "time-wait") {
+			this.#close("done");
+			return;
+		}
+		this.#retries++;
+		if (this.#retries > MAX_RETRIES) {
+			this.#close("timeout");
+			return;
+		}
+		this.#roundTrip.backOff();
+		if (this.#state === "syn-sent" || this.#state === "syn-received") {
+			this.#transmitSyn();
+			return;
+		}
+		this.#timed = undefined;
+		this.#next = this.#una;
+		if (this.#peerWindow === 0 && this.#buffer.size > 0) {
+			// The window may have opened unheard: one byte finds out, for as long as it takes (RFC 9293 §3.8.6.1).
+			this.#retries = 1;
+			this.#emitData(this.#una, 1);
+			this.#max = Math.max(this.#max, this.#una + 1);
+		} else this.#congestion.timedOut(this.#max - this.#una, this.#max);
+		this.#retransmitTimer.arm(nowNs + this.#roundTrip.timeoutNs);
+		this.#send();
+	}
+
+	#transmitSyn(): void {
+		const nowNs = this.#options.clock.nowNs;
+		this.#timed = this.#retries === 0 ? { position: this.#una + 1, atNs: nowNs } : undefined;
+		const flags = this.#state === "syn-sent" ? TCP_SYN : TCP_SYN | TCP_ACK;
+		this.#emit(flags, this.#una, new Uint8Array(0));
+		this.#next = this.#una + 1;
+		this.#max = this.#next;
+		this.#retransmitTimer.arm(nowNs + this.#roundTrip.timeoutNs);
+	}
+
+	/** From the furthest position ever sent: the other side ignores what seems to come from the past. */
+	#sendAck(): void {
+		this.#emit(TCP_ACK, this.#max, new Uint8Array(0));
+	}
+
+	#emit(flags: number, position: number, payload: Uint8Array): void {
+		const isSyn = (flags & TCP_SYN) !== 0;
+		const isAck = (flags & TCP_ACK) !== 0;
+		const windowBytes = this.#windowBytes();
+		const shift = isSyn ? 0 : this.#receiveShift;
+		const window = Math.min(0xffff, windowBytes >> shift);
+		if (isAck) {
+			this.#lastAckSent = this.#received;
+			this.#lastWindowSent = this.#received + (window << shift);
+			this.#unackedSegments = 0;
+			this.#ackTimer.disarm();
+		}
+		this.#options.transmit({
+			sequence: position >>> 0,
+			acknowledgment: isAck ? this.#received >>> 0 : 0,
+			flags,
+			window,
+			options: this.#segmentOptions(isSyn),
+			payload,
+		});
+	}
+
+	#segmentOptions(isSyn: boolean): TcpOptions {
+		const value = Math.floor(this.#options.clock.nowNs / 1e6) >>> 0;
+		const timestamp = this.#hasTimestamps ? { value, echo: this.#echo } : undefined;
+		if (!isSyn) return timestamp === undefined ? {} : { timestamp };
+		const isAnswer = this.#state === "syn-received";
+		const windowShift = isAnswer && this.#receiveShift === 0 ? undefined : WINDOW_SHIFT;
+		return { mssBytes: this.#options.maxSegmentBytes, windowShift, timestamp };
+	}
+
+	#close(reason: TcpCloseReason): void {
+		this.#state = "closed";
+		this.#retransmitTimer.disarm();
+		this.#ackTimer.disarm();
+		this.#events.closed?.(reason);
+	}
+}
+
+/** The position nearest to `reference` that has this sequence number. */
+function near(sequence: number, reference: number): number {
+	return reference + ((sequence - (reference >>> 0)) | 0);
+}
