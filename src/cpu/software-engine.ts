@@ -2,11 +2,10 @@ import { assert } from "../base/assert.ts";
 import type { GuestMemory } from "../machine/memory.ts";
 import type { CpuContext } from "./context.ts";
 import { EngineModule, type Helper } from "./engine-module.ts";
-import { BlockCache, RECORDS_FIRST } from "./interpreter/block-cache.ts";
+import { BlockCache, RECORDS_FIRST, redirectJumps } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import { CPU_BYTES } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
-import { redirectJumps } from "./interpreter/block-cache.ts";
 import { Translator } from "./translator/translator.ts";
 
 /** CPU blocks start here in the engine's area, one after another. */

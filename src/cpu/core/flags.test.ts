@@ -10,7 +10,10 @@ const memory = new GuestMemory(1 << 20);
 const engine = new EngineModule(memory.memory, { slowLoad: () => 0, slowStore: () => 0, slowProbe: () => 0 });
 const state = new CpuState(memory, 0, BASE);
 
-const operand = fc.oneof(fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n }), fc.constantFrom(0n, 1n, -1n, 127n, -128n, 0x7fffn, -0x8000n));
+const operand = fc.oneof(
+	fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n }),
+	fc.constantFrom(0n, 1n, -1n, 127n, -128n, 0x7fffn, -0x8000n),
+);
 const source = fc.record({
 	kind: fc.constantFrom(...(Object.keys(CC) as FlagKind[])),
 	log2: fc.integer({ min: 0, max: 3 }),
@@ -63,7 +66,10 @@ describe("lazy flags", () => {
 });
 
 describe("wide integer functions", () => {
-	const word = fc.oneof(fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }), fc.constantFrom(0n, 1n, (1n << 63n) - 1n, 1n << 63n, (1n << 64n) - 1n));
+	const word = fc.oneof(
+		fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
+		fc.constantFrom(0n, 1n, (1n << 63n) - 1n, 1n << 63n, (1n << 64n) - 1n),
+	);
 
 	it("multiply to the high half", () => {
 		fc.assert(
@@ -88,7 +94,10 @@ describe("wide integer functions", () => {
 				const signedTooWide = engine.coreFunction("divide128S")(BASE, low, high, by);
 				expect(signedTooWide).toBe(BigInt.asIntN(64, quotient) === quotient ? 0 : 1);
 				if (signedTooWide === 0)
-					expect([BigInt.asIntN(64, state.get64("arg0")), BigInt.asIntN(64, state.get64("arg1"))]).toEqual([quotient, signedDividend % signedBy]);
+					expect([BigInt.asIntN(64, state.get64("arg0")), BigInt.asIntN(64, state.get64("arg1"))]).toEqual([
+						quotient,
+						signedDividend % signedBy,
+					]);
 			}),
 			{ numRuns: 2000 },
 		);

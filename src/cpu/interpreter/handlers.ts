@@ -3,8 +3,8 @@ import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
 import type { EngineModule } from "../engine-module.ts";
-import { at, EXIT } from "../state/layout.ts";
 import { meaningOf } from "../semantics/meaning.ts";
+import { at, EXIT } from "../state/layout.ts";
 import { InterpreterOps } from "./interpreter-ops.ts";
 import { REC, RECORD_BYTES, shapeOf } from "./record.ts";
 

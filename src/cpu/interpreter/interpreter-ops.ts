@@ -77,7 +77,9 @@ export class InterpreterOps extends Ops {
 	}
 
 	immediate(n: number, type: "i32" | "i64"): Expr {
-		const isSecond = this.insn.operands.findIndex((operand) => operand.kind === "imm" || operand.kind === "imm64") < n && this.insn.operands[n]?.kind === "imm";
+		const isSecond =
+			this.insn.operands.findIndex((operand) => operand.kind === "imm" || operand.kind === "imm64") < n &&
+			this.insn.operands[n]?.kind === "imm";
 		const offset = isSecond ? REC.disp : REC.imm;
 		return loadOp(type === "i64" ? "i64Load" : "i32Load", this.record, offset);
 	}

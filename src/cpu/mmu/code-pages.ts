@@ -1,5 +1,5 @@
 const ENTRIES = 256;
-/** Bits of the filter, hashed by linear page; large pages set one bit per 2 MiB (or 1 GiB) area in filters of their own. */
+/** Bits of the filter, hashed by linear page. */
 const FILTER = 4096;
 
 /** Remembers where linear pages are fetched from, and which linear pages may have been fetched at all. */
@@ -14,7 +14,8 @@ export class CodePages {
 	readonly #localFilter = new Uint8Array(FILTER);
 	readonly #globalFilter = new Uint8Array(FILTER);
 	#hasLocal = false;
-	#hasLarge = false;
+	/** Areas of large pages that were fetched from, by log2 of their size: few, and INVLPG seldom means one. */
+	readonly #largeAreas = new Map<number, Set<number>>();
 	/** Of the last `find` or `add`. */
 	isGlobal = false;
 
@@ -37,12 +38,17 @@ export class CodePages {
 		this.isGlobal = isGlobal;
 		(isGlobal ? this.#globalFilter : this.#localFilter)[filterIndex(lo, hi)] = 1;
 		if (!isGlobal) this.#hasLocal = true;
-		if (pageShift > 12) this.#hasLarge = true;
+		if (pageShift > 12) {
+			const areas = this.#largeAreas.get(pageShift);
+			const area = areaOf(lo, hi, pageShift);
+			if (areas === undefined) this.#largeAreas.set(pageShift, new Set([area]));
+			else areas.add(area);
+		}
 	}
 
 	/** False: nothing has been fetched through the page's translation since it was last forgotten. */
 	mayHold(lo: number, hi: number, isLarge: boolean): boolean {
-		if (isLarge && this.#hasLarge) return true;
+		if (isLarge) for (const [shift, areas] of this.#largeAreas) if (areas.has(areaOf(lo, hi, shift))) return true;
 		const at = filterIndex(lo, hi);
 		return this.#localFilter[at] === 1 || this.#globalFilter[at] === 1;
 	}
@@ -54,8 +60,12 @@ export class CodePages {
 		if (keepGlobal) return;
 		this.#globalStamp = this.#globalStamp === -0x7fff_ffff ? -1 : this.#globalStamp - 1;
 		this.#globalFilter.fill(0);
-		this.#hasLarge = false;
+		this.#largeAreas.clear();
 	}
+}
+
+function areaOf(lo: number, hi: number, shift: number): number {
+	return Math.floor((hi * 0x1_0000_0000 + (lo >>> 0)) / 2 ** shift);
 }
 
 function filterIndex(lo: number, hi: number): number {

@@ -21,7 +21,8 @@ export interface BoundMeaning {
 /** Moves to and from segment, control and debug registers are instructions of their own kind: "MOV.seg", "POP.seg" … */
 function keyOf(insn: Insn): string {
 	for (const operand of insn.operands)
-		if (operand.kind === "reg" && (operand.cls === "seg" || operand.cls === "cr" || operand.cls === "dr")) return `${insn.mnemonic}.${operand.cls}`;
+		if (operand.kind === "reg" && (operand.cls === "seg" || operand.cls === "cr" || operand.cls === "dr"))
+			return `${insn.mnemonic}.${operand.cls}`;
 	return insn.mnemonic;
 }
 

@@ -23,7 +23,6 @@ export function emitRegion(graph: RegionGraph, calls: Callables): FunctionBuilde
 
 class RegionEmitter {
 	readonly #graph: RegionGraph;
-	readonly #calls: Callables;
 	readonly #ops: RegionOps;
 	readonly #f: FunctionBuilder;
 	readonly #headers = new Map<RegionBlock, Label>();
@@ -32,7 +31,6 @@ class RegionEmitter {
 
 	constructor(graph: RegionGraph, calls: Callables, use: RegisterUse) {
 		this.#graph = graph;
-		this.#calls = calls;
 		this.#ops = new RegionOps(calls, graph.modeKey, use);
 		this.#f = this.#ops.f;
 	}

@@ -114,7 +114,8 @@ export class RegionOps extends Ops {
 
 	#storeFlags(f: FunctionBuilder): void {
 		f.store("i32Store", this.cpu, f.get(this.#ccOp), at("ccOp"));
-		for (const [i, name] of (["ccX", "ccY", "ccZ"] as const).entries()) f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(name));
+		for (const [i, name] of (["ccX", "ccY", "ccZ"] as const).entries())
+			f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(name));
 	}
 
 	storeRip(f: FunctionBuilder, value: Expr): void {
@@ -384,7 +385,8 @@ export class RegionOps extends Ops {
 			// A target cut to 16 bits, or a call: nobody's successor within the region.
 			const { disp } = this.insn.operands[n] as RelOperand;
 			const to = this.ripAt(i32(this.delta + this.insn.lengthBytes + disp));
-			const target = this.insn.opBytes === 2 ? op(to.type === "i64" ? "i64And" : "i32And", to, to.type === "i64" ? i64(0xffff) : i32(0xffff)) : to;
+			const target =
+				this.insn.opBytes === 2 ? op(to.type === "i64" ? "i64And" : "i32And", to, to.type === "i64" ? i64(0xffff) : i32(0xffff)) : to;
 			const go = () => {
 				this.f.set(this.exitTarget, target);
 				this.f.br(this.exits.indirect);
@@ -400,7 +402,10 @@ export class RegionOps extends Ops {
 	}
 
 	jump(target: Expr): void {
-		const cut = this.insn.opBytes === 2 ? op(target.type === "i64" ? "i64And" : "i32And", target, target.type === "i64" ? i64(0xffff) : i32(0xffff)) : target;
+		const cut =
+			this.insn.opBytes === 2
+				? op(target.type === "i64" ? "i64And" : "i32And", target, target.type === "i64" ? i64(0xffff) : i32(0xffff))
+				: target;
 		this.f.set(this.exitTarget, cut);
 		this.commit();
 		this.isEnded = true;
@@ -454,4 +459,3 @@ export class RegionOps extends Ops {
 		this.#loadFlags(this.f);
 	}
 }
-

@@ -1,7 +1,7 @@
 import { PAGE_BYTES } from "../../base/units.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
-import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { i32 } from "../../wasm/expr.ts";
+import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { EngineModule } from "../engine-module.ts";
 import type { Block, BlockCache } from "../interpreter/block-cache.ts";
