@@ -132,8 +132,16 @@ class Prober {
 	}
 }
 
-/** All templates of a mode. Takes a fraction of a second. */
-export function templatesOf(mode: Mode): Template[] {
+const byMode = new Map<Mode, readonly Template[]>();
+
+/** All templates of a mode. Takes a fraction of a second, once. */
+export function templatesOf(mode: Mode): readonly Template[] {
+	const templates = byMode.get(mode) ?? findTemplates(mode);
+	byMode.set(mode, templates);
+	return templates;
+}
+
+function findTemplates(mode: Mode): Template[] {
 	const prober = new Prober(mode);
 	const found = new Map<string, { code: number; isMemory: boolean; encodings: Encoding[] }>();
 	const add = (code: number, isMemory: boolean, encoding: Encoding): void => {
