@@ -22,7 +22,7 @@ export function randomEncoding(random: Random, mode: Mode, template: Template): 
 	for (const prefix of encoding.prefixes) bytes.push(prefix);
 	if (mode === 64) {
 		const extension = random.chance(0.45) ? random.below(8) : 0;
-		if (encoding.rexW || extension !== 0 || random.chance(0.05)) bytes.push(0x40 | (encoding.rexW ? 8 : 0) | extension);
+		if (encoding.rex !== 0 || extension !== 0 || random.chance(0.05)) bytes.push(0x40 | encoding.rex | extension);
 	}
 	bytes.push(...encoding.opcode);
 	if (encoding.modRm !== undefined) {
@@ -40,8 +40,8 @@ function pickEncoding(random: Random, template: Template): Encoding {
 	const { encodings } = template;
 	if (random.chance(0.3)) return random.pick(encodings);
 	let fewest = 99;
-	for (const encoding of encodings) fewest = Math.min(fewest, encoding.prefixes.length + (encoding.rexW ? 1 : 0));
-	return random.pick(encodings.filter((encoding) => encoding.prefixes.length + (encoding.rexW ? 1 : 0) === fewest));
+	for (const encoding of encodings) fewest = Math.min(fewest, encoding.prefixes.length + (encoding.rex !== 0 ? 1 : 0));
+	return random.pick(encodings.filter((encoding) => encoding.prefixes.length + (encoding.rex !== 0 ? 1 : 0) === fewest));
 }
 
 function pickBit(random: Random, mask: number): number {

@@ -2,7 +2,6 @@ import {
 	Code,
 	type ConstantOffsets,
 	Decoder,
-	DecoderOptions,
 	FlowControl,
 	Instruction,
 	InstructionInfoFactory,
@@ -19,7 +18,7 @@ import { CODE_ADDRESS, CODE_BYTES, type Mode, type TestCase } from "./format.ts"
 import { prepareOperands } from "./operands.ts";
 import { Random } from "./random.ts";
 import { PLACES, RCX } from "./registers.ts";
-import { type Template, templatesOf } from "./templates.ts";
+import { DECODER_OPTIONS, type Template, templatesOf } from "./templates.ts";
 import { flagEffects, fromIced, operandBits } from "./undefined.ts";
 import { randomFx } from "./values.ts";
 
@@ -162,7 +161,7 @@ export class Generator {
 	}
 
 	#decode(bytes: Uint8Array, address: number): boolean {
-		const decoder = new Decoder(this.#mode, bytes, DecoderOptions.None);
+		const decoder = new Decoder(this.#mode, bytes, DECODER_OPTIONS);
 		decoder.ip = BigInt(this.#mode === 16 ? address - CODE_ADDRESS : address);
 		decoder.decodeOut(this.#instruction);
 		const isWhole = this.#instruction.code !== Code.INVALID && this.#instruction.length === bytes.length;

@@ -14,9 +14,10 @@ export interface Template {
 }
 
 export interface Encoding {
-	/** Mandatory and size prefixes, in the order they must stand; REX.W is separate because it comes last. */
+	/** Mandatory and size prefixes, in the order they must stand; REX is separate because it comes last. */
 	readonly prefixes: readonly number[];
-	readonly rexW: boolean;
+	/** REX bits that the form needs: W, and B where it makes another instruction of it (90). */
+	readonly rex: number;
 	readonly opcode: readonly number[];
 	/** ModRM, when there is one: the values of reg (and for register forms rm) that mean this form, as bit masks. */
 	readonly modRm: { readonly regMask: number; readonly rmMask: number; readonly isMemory: boolean } | undefined;
@@ -89,9 +90,6 @@ const EXCLUDED = new Set<number>(
 			"Rsm",
 			"Montmul",
 			"Getsec",
-			"Reservednop",
-			"Endbr32",
-			"Endbr64",
 			"Swapgs",
 			"Int1", // hypervisors get its return address wrong
 		] as const
@@ -100,8 +98,14 @@ const EXCLUDED = new Set<number>(
 
 const PREFIX_SETS: readonly (readonly number[])[] = [[], [0x66], [0xf3], [0xf2], [0x66, 0xf2], [0x66, 0xf3]];
 
+const REX_W = 8;
+const REX_B = 1;
+
 const MAPS: readonly (readonly number[])[] = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
 const NOT_OPCODES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]);
+
+/** 0F 18 to 0F 1F do nothing, whatever later extensions made of them. */
+export const DECODER_OPTIONS = DecoderOptions.ForceReservedNop;
 
 interface Probe {
 	readonly code: number;
@@ -122,7 +126,7 @@ class Prober {
 		this.#bytes.fill(0);
 		this.#bytes.set(head);
 		this.#bytes[head.length] = modRm;
-		const decoder = new Decoder(this.#mode, this.#bytes, DecoderOptions.None);
+		const decoder = new Decoder(this.#mode, this.#bytes, DECODER_OPTIONS);
 		decoder.decodeOut(this.#instruction);
 		decoder.free();
 		const { code, length, mnemonic } = this.#instruction;
@@ -151,21 +155,22 @@ function findTemplates(mode: Mode): Template[] {
 		else template.encodings.push(encoding);
 	};
 	for (const prefixes of PREFIX_SETS)
-		for (const rexW of mode === 64 ? [false, true] : [false])
+		for (const rex of mode === 64 ? [0, REX_W, REX_B, REX_W | REX_B] : [0])
 			for (const map of MAPS)
 				for (let byte = 0; byte < 256; byte++) {
 					if (map.length === 0 && (byte === 0x0f || NOT_OPCODES.has(byte) || (mode === 64 && (byte & 0xf0) === 0x40))) continue;
 					if (map.length === 1 && (byte === 0x38 || byte === 0x3a)) continue;
+					if ((rex & REX_B) !== 0 && (map.length > 0 || byte !== 0x90)) continue;
 					const opcode = [...map, byte];
-					const head = [...prefixes, ...(rexW ? [0x48] : []), ...opcode];
-					collect(prober, head, { prefixes, rexW, opcode }, mode, add);
+					const head = [...prefixes, ...(rex !== 0 ? [0x40 | rex] : []), ...opcode];
+					collect(prober, head, { prefixes, rex, opcode }, mode, add);
 				}
 	return [...found.values()];
 }
 
 type Add = (code: number, isMemory: boolean, encoding: Encoding) => void;
 
-function collect(prober: Prober, head: number[], fixed: Pick<Encoding, "prefixes" | "rexW" | "opcode">, mode: Mode, add: Add): void {
+function collect(prober: Prober, head: number[], fixed: Pick<Encoding, "prefixes" | "rex" | "opcode">, mode: Mode, add: Add): void {
 	const isControlMove = fixed.opcode[0] === 0x0f && fixed.opcode.length === 2 && ((fixed.opcode[1] as number) & 0xfc) === 0x20;
 	if (isControlMove) {
 		for (let reg = 0; reg < 8; reg++) {
