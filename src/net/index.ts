@@ -1,7 +1,14 @@
 export * from "./capture/link-capture.ts";
 export * from "./capture/pcapng.ts";
+export { type DhcpOptions, DhcpServer, type Lease } from "./dhcp/server.ts";
+export * from "./dns/server.ts";
 export * from "./frames/index.ts";
+export type { IpInterface } from "./ip/interface.ts";
+export * from "./ip/node.ts";
 export * from "./link/index.ts";
+export * from "./nat/index.ts";
 export * from "./nodes/index.ts";
 export * from "./port.ts";
+export * from "./tcp/connection.ts";
+export * from "./tcp/stack.ts";
 export * from "./time.ts";

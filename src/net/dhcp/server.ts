@@ -31,6 +31,8 @@ export interface DhcpOptions {
 	readonly search?: readonly string[];
 	readonly mtuBytes?: number;
 	readonly leaseS?: number;
+	/** Never handed out. */
+	readonly avoid?: ReadonlySet<Ipv4>;
 	/** Network boot: server and file. */
 	readonly boot?: { readonly server: Ipv4; readonly file: string };
 	/** With the client's MAC, decides which address it gets. */
@@ -74,7 +76,7 @@ export class DhcpServer {
 		this.#random = new RandomStream(options.seed, node.name, on.name, "dhcp");
 		const network = (on.prefix.address & netmask(on.prefix.lengthBits)) >>> 0;
 		this.#first = options.first ?? network + 1;
-		this.#last = options.last ?? (network | (~netmask(on.prefix.lengthBits) >>> 0)) - 1;
+		this.#last = options.last ?? ((network | ~netmask(on.prefix.lengthBits)) >>> 0) - 1;
 	}
 
 	leases(): Lease[] {
@@ -166,6 +168,7 @@ export class DhcpServer {
 		if (address < this.#first || address > this.#last || this.#node.isOwn(address) || !isInPrefix(address, this.#interface.prefix))
 			return false;
 		if (reserved !== undefined && [...reserved.values()].includes(address)) return false;
+		if (this.#options.avoid?.has(address) === true) return false;
 		if ((this.#declined.get(address) ?? 0) > this.#nowNs) return false;
 		const holder = this.#byAddress.get(address);
 		return holder === undefined || holder === mac || (this.#leases.get(holder) as Lease).expiresNs <= this.#nowNs;

@@ -28,6 +28,9 @@ export type HostDnsAnswer =
 /** Asks outside. `done` is called once, later, never before this returns. */
 export type DnsForwarder = (name: string, type: HostDnsType, done: (answer: HostDnsAnswer) => void) => void;
 
+/** Passes a whole message on and its answer back. */
+export type DnsRelayer = (query: Uint8Array, reply: (response: Uint8Array) => void) => void;
+
 const TYPE_NUMBERS: Record<HostDnsType, number> = {
 	A: dns.DNS_TYPE_A,
 	NS: dns.DNS_TYPE_NS,
@@ -68,11 +71,14 @@ export class DnsServer {
 	readonly #ipv6 = new Map<string, Uint8Array>();
 	readonly #domain: string | undefined;
 	readonly #forward: DnsForwarder | undefined;
+	readonly #relay: DnsRelayer | undefined;
 	#pending = 0;
 
-	constructor(options: { readonly domain?: string; readonly forward?: DnsForwarder } = {}) {
+	/** Outside is reached by `forward`, name by name, or by `relay`, message by message. */
+	constructor(options: { readonly domain?: string; readonly forward?: DnsForwarder; readonly relay?: DnsRelayer } = {}) {
 		this.#domain = options.domain?.toLowerCase();
 		this.#forward = options.forward;
+		this.#relay = options.relay;
 	}
 
 	/** Adds or moves a lab name. */
@@ -95,8 +101,15 @@ export class DnsServer {
 			reply(dns.buildResponse(query, { rcode, records, isAuthoritative, authority }, isUdp ? query.maxUdpBytes : 65_535));
 		};
 		const own = this.#answerHere(query);
-		if (own === undefined) this.#askOutside(query, answer);
-		else answer(own);
+		if (own !== undefined) answer(own);
+		else if (this.#relay === undefined) this.#askOutside(query, answer);
+		else {
+			this.#pending++;
+			this.#relay(bytes, (response) => {
+				this.#pending--;
+				reply(response);
+			});
+		}
 	}
 
 	/** What can be said without asking outside. */
@@ -107,9 +120,9 @@ export class DnsServer {
 		const records = this.#ownRecords(name, type);
 		if (records !== undefined) return { rcode: dns.RCODE_OK, records, isAuthoritative: true };
 		if (this.#isOurs(name)) return { rcode: dns.RCODE_NAME_ERROR, records: [], isAuthoritative: true };
-		if (this.#forward === undefined || !query.isRecursionDesired) return empty(dns.RCODE_REFUSED);
+		if ((this.#forward === undefined && this.#relay === undefined) || !query.isRecursionDesired) return empty(dns.RCODE_REFUSED);
 		// A type that we cannot ask for: no such record, which stops nobody.
-		if (typeName(type) === undefined) return empty(dns.RCODE_OK);
+		if (this.#relay === undefined && typeName(type) === undefined) return empty(dns.RCODE_OK);
 		return this.#pending >= MAX_PENDING ? empty(dns.RCODE_SERVER_FAILURE) : undefined;
 	}
 

@@ -31,6 +31,8 @@ export class IpInterface {
 	readonly mtuBytes: number;
 	readonly neighbours: Neighbours;
 	readonly counters: InterfaceCounters = { inPackets: 0, outPackets: 0, inBytes: 0, outBytes: 0 };
+	/** Further addresses on the wire that ARP answers for with our own MAC (packets to them are forwarded). */
+	readonly addressesForUs = new Set<Ipv4>();
 	readonly #jack: Jack;
 	readonly #host: InterfaceHost;
 
@@ -45,6 +47,7 @@ export class IpInterface {
 		this.neighbours = new Neighbours(clock, {
 			mac: options.mac,
 			address: options.prefix.address,
+			answersFor: (address) => address === options.prefix.address || this.addressesForUs.has(address),
 			isOnLink: (address) => isInPrefix(address, options.prefix),
 			sendArp: (packet, to) => this.sendFrame(to, ETHERTYPE_ARP, buildArp(packet)),
 			sendTo: (mac, packet) => this.sendFrame(mac, ETHERTYPE_IPV4, packet),

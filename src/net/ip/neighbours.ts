@@ -24,6 +24,8 @@ interface Neighbour {
 export interface NeighbourHost {
 	readonly mac: Mac;
 	readonly address: Ipv4;
+	/** Own address, or one that is answered for. */
+	answersFor(address: Ipv4): boolean;
 	isOnLink(address: Ipv4): boolean;
 	sendArp(packet: ArpPacket, to: Mac): void;
 	/** An IPv4 packet whose next hop is now known. */
@@ -74,12 +76,18 @@ export class Neighbours {
 	/** An ARP packet has come in. We believe answers, and those who ask for us; nobody else makes entries. */
 	receive(packet: ArpPacket): void {
 		const { senderIp, senderMac } = packet;
-		const isForUs = packet.targetIp === this.#host.address;
+		const isForUs = this.#host.answersFor(packet.targetIp);
 		const isSane = !isGroupMac(senderMac) && senderMac !== 0 && senderIp !== this.#host.address && this.#host.isOnLink(senderIp);
 		if (isSane && (isForUs || this.#neighbours.has(senderIp))) this.#learn(senderIp, senderMac);
 		if (packet.operation === ARP_REQUEST && isForUs && !isGroupMac(senderMac)) {
-			const { mac, address } = this.#host;
-			this.#host.sendArp({ operation: ARP_REPLY, senderMac: mac, senderIp: address, targetMac: senderMac, targetIp: senderIp }, senderMac);
+			const reply = {
+				operation: ARP_REPLY,
+				senderMac: this.#host.mac,
+				senderIp: packet.targetIp,
+				targetMac: senderMac,
+				targetIp: senderIp,
+			};
+			this.#host.sendArp(reply, senderMac);
 		}
 	}
 
