@@ -18,6 +18,8 @@ const CS = 1;
 const GPR_NAMES = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 const SEGMENT_NAMES = ["es", "cs", "ss", "ds", "fs", "gs"];
 const VECTOR_PAGE_FAULT = 14;
+/** #SS, #GP, #PF. */
+const ACCESS_FAULTS: ReadonlySet<number> = new Set([12, 13, VECTOR_PAGE_FAULT]);
 const ERROR_PRESENT = 1;
 /** Linux says "present" of every fault beyond user space, so as not to tell what is mapped there. */
 const FIRST_KERNEL_ADDRESS = 0x0000_7fff_ffff_f000n;
@@ -37,7 +39,7 @@ export function compare(testCase: ComparedCase, expected: TestResult, actual: Te
 	if (expected.status !== "fault" || actual.status !== "fault") return differences;
 	const isPageFault = expected.vector === VECTOR_PAGE_FAULT && actual.vector === VECTOR_PAGE_FAULT;
 	// Which part of a long operand is touched first, and what has been written when a later part faults, is nobody's promise.
-	const isLongAccess = isPageFault && hasAny(testCase, LONG_ACCESSES);
+	const isLongAccess = expected.vector === actual.vector && ACCESS_FAULTS.has(expected.vector) && hasAny(testCase, LONG_ACCESSES);
 	if (comparesFaults) {
 		note("vector", expected.vector, actual.vector);
 		if (isPageFault && !(isLongAccess && isNear(expected.cr2, actual.cr2))) note("cr2", expected.cr2, actual.cr2);
