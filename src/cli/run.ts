@@ -5,6 +5,7 @@ import { DEFAULT_IMAGE, findRecipe } from "../host/node/image/recipes.ts";
 import { imageFile, type StoredImage } from "../host/node/image/store.ts";
 import { createMachine, type NodeMachineOptions } from "../host/node/machine.ts";
 import { progressOn } from "../host/node/progress.ts";
+import { unimplementedReports } from "../machine/device.ts";
 import { readConfig } from "../vm/config.ts";
 import type { Machine, MachineExit } from "../vm/machine.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
@@ -123,7 +124,9 @@ async function machineOptions({ image, command, options }: RunRequest, purpose: 
 
 async function withCommand(image: StoredImage, command: readonly string[]): Promise<Uint8Array> {
 	if (!image.manifest.isSelfChecking) throw new UsageError(`image ${image.manifest.name} takes no command; its console is where to type`);
-	return Buffer.concat([await readFile(imageFile(image, image.manifest.initrd)), commandArchive(command)]);
+	const initrd = await readFile(imageFile(image, image.manifest.initrd));
+	// The kernel takes an uncompressed archive for one only where it begins at a multiple of four (Linux, init/initramfs.c).
+	return Buffer.concat([initrd, new Uint8Array(-initrd.length & 3), commandArchive(command)]);
 }
 
 function appendText(image: StoredImage, purpose: Purpose, options: RunOptions): string {
@@ -189,6 +192,7 @@ async function writeStats(path: string, machine: Machine, exit: MachineExit): Pr
 		translatedRegions: 0,
 		...rest,
 		exits,
+		unimplemented: unimplementedReports(),
 		exit: { reason: exit.reason, code: exit.code },
 		// In kilobytes on every system (Node documentation, process.resourceUsage).
 		peakMemoryBytes: process.resourceUsage().maxRSS * 1024,

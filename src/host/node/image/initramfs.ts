@@ -50,12 +50,27 @@ export interface InitramfsParts {
 export async function buildInitramfs(parts: InitramfsParts): Promise<Uint8Array> {
 	const text = (name: string): Promise<Buffer> => readFile(new URL(name, GUEST_TEXTS));
 	const cpio = new CpioWriter();
-	for (const directory of ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin"])
+	for (const directory of [
+		"dev",
+		"proc",
+		"sys",
+		"run",
+		"tmp",
+		"mnt",
+		"root",
+		"bin",
+		"sbin",
+		"usr/bin",
+		"usr/sbin",
+		"usr/local/bin",
+		"var/log",
+	])
 		cpio.directory(directory);
 	// The kernel opens it before init can mount devtmpfs.
 	cpio.characterDevice("dev/console", 5, 1);
 	cpio.file("init", await text("init"), 0o755);
 	cpio.file("bin/busybox", parts.busybox, 0o755);
+	cpio.symlink("var/run", "../run");
 	// The kernel calls it for modules it wants itself, busybox's own links not yet being there.
 	cpio.symlink("sbin/modprobe", "../bin/busybox");
 	cpio.file("etc/basenji/check", await text("check"), 0o755);
