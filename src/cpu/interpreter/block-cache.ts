@@ -39,6 +39,7 @@ export interface BlockListener {
 	allInvalidated(): void;
 }
 
+const LOCAL_JUMPS = at("localJumps") >> 2;
 const TWO_PAGES = new Uint8Array(32);
 
 /**
@@ -123,6 +124,7 @@ export class BlockCache {
 		i32[entry + (JUMP_ENTRY.callee >> 2)] = block.regionSlot >= 0 ? block.regionSlot : this.#handlers.head;
 		i32[entry + (JUMP_ENTRY.record >> 2)] = block.record;
 		i32[entry + (JUMP_ENTRY.isGlobal >> 2)] = isGlobal ? 1 : 0;
+		if (!isGlobal) i32[LOCAL_JUMPS] = 1;
 		return block;
 	}
 
@@ -281,6 +283,8 @@ export class BlockCache {
 /** Empties a CPU's jump cache; `keepGlobal` spares targets on global pages. */
 export function flushJumpCache(state: CpuState, keepGlobal: boolean): void {
 	const { i32 } = state;
+	if (keepGlobal && i32[LOCAL_JUMPS] === 0) return;
+	i32[LOCAL_JUMPS] = 0;
 	if (!keepGlobal) {
 		// Mode -1 is nobody's.
 		i32.fill(-1, JUMP_CACHE >> 2, (JUMP_CACHE + JUMP_BYTES) >> 2);

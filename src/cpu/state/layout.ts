@@ -123,6 +123,8 @@ const FIELDS = {
 	budget: runtime("i32"),
 	/** What was taken from `budget` to force an exit (see `requestExit`). */
 	budgetTaken: runtime("i32"),
+	/** 1: the jump cache holds targets on pages that are not global, which a CR3 write voids. */
+	localJumps: runtime("i32"),
 	/** The decoded record that was running when a handler gave up. */
 	exitRecord: runtime("i32"),
 	/** Offset of the running instruction from `rip`, where a translated region gave up. */
@@ -193,7 +195,7 @@ export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES;
 export const TLB_ENTRY = { readTag: 0, writeTag: 8, addend: 16, isGlobal: 20, physPage: 24 } as const;
 
 /** The jump cache: linear target and mode → decoded record or translated region. */
-export const JUMP_ENTRIES = 4096;
+export const JUMP_ENTRIES = 16384;
 export const JUMP_ENTRY_BYTES = 32;
 export const JUMP_BYTES = JUMP_ENTRIES * JUMP_ENTRY_BYTES;
 /** `rip` is the target offset, `mode` the key, `callee` a slot of the function table, `record` its second argument. */
