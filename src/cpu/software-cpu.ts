@@ -197,7 +197,7 @@ export class SoftwareCpu {
 			} else if (exit === EXIT.budget) {
 				if ((i32[BUDGET_TAKEN] as number) !== 0) continue;
 				if (!exact) break;
-				this.#step();
+				if ((i32[BUDGET] as number) > 0) this.#step();
 			} else this.#handleExit(exit);
 		}
 		this.instructionCount += this.#slice - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);

@@ -1,0 +1,117 @@
+import { describe, expect, it } from "vitest";
+import { IoBus } from "../machine/bus.ts";
+import { SteppedClock } from "../machine/clock.ts";
+import { ENGINE_BYTES, GuestMemory } from "../machine/memory.ts";
+import type { CpuBoard } from "../machine/processor.ts";
+import { SoftwareCpu } from "./software-cpu.ts";
+import { SoftwareEngine } from "./software-engine.ts";
+import { updateMode } from "./system/mode.ts";
+import { setReal } from "./system/segments.ts";
+
+const CODE = 0x1000;
+const board: CpuBoard = {
+	acknowledgeInterrupt: () => 0x20,
+	readTaskPriority: () => 0,
+	writeTaskPriority: () => {},
+	readApicMsr: () => undefined,
+	writeApicMsr: () => false,
+	isA20Enabled: true,
+	shutdown: () => {},
+};
+
+/** A processor in real mode at 0000:1000 with a stack at 0000:0FF0; HLT ends a program. */
+function processor(code: readonly number[], hotThreshold: number): SoftwareCpu {
+	const memory = new GuestMemory(1 << 20);
+	memory.bytes.set(code, ENGINE_BYTES + CODE);
+	const engine = new SoftwareEngine(memory, { hotThreshold });
+	let seed = 1;
+	const entropy = { next32: () => seed++ };
+	const cpu = new SoftwareCpu(engine, { index: 0, cpuCount: 1, io: new IoBus(), clock: new SteppedClock(), board, entropy });
+	for (let seg = 0; seg < 6; seg++) setReal(cpu.context, seg, 0);
+	cpu.state.set64("rip", BigInt(CODE));
+	cpu.state.setLow("gpr", 0xff0, 4);
+	updateMode(cpu.context);
+	return cpu;
+}
+
+const registers = (cpu: SoftwareCpu) => Array.from({ length: 8 }, (_, i) => cpu.state.getLow("gpr", i));
+
+// mov cx, 3000; xor ax, ax; loop: add ax, cx; test al, 1; jz even; add ax, 3; even: jmp next (to the next instruction);
+// next: push ax; pop bx; dec cx; jnz loop; hlt
+const BRANCHES = [
+	0xb9, 0xb8, 0x0b, 0x31, 0xc0, 0x01, 0xc8, 0xa8, 0x01, 0x74, 0x03, 0x83, 0xc0, 0x03, 0xeb, 0x00, 0x50, 0x5b, 0x49, 0x75, 0xf0, 0xf4,
+];
+
+describe("interpreter and translator", () => {
+	it("come to the same registers and the same count of instructions", () => {
+		const interpreted = processor(BRANCHES, 0);
+		const translated = processor(BRANCHES, 2);
+		expect(interpreted.run(1_000_000)).toBe("halted");
+		while (translated.run(5_000) !== "halted");
+		let ax = 0;
+		for (let cx = 3000; cx > 0; cx--) {
+			ax = (ax + cx) & 0xffff;
+			if (ax & 1) ax = (ax + 3) & 0xffff;
+		}
+		expect(registers(interpreted)[0]).toBe(ax);
+		expect(registers(translated)).toEqual(registers(interpreted));
+		expect(translated.instructionCount).toBe(interpreted.instructionCount);
+	});
+
+	it("stop after exactly as many instructions as asked", () => {
+		for (const threshold of [0, 2]) {
+			const cpu = processor(BRANCHES, threshold);
+			for (let i = 0; i < 50; i++) cpu.run(101, true);
+			expect(cpu.instructionCount).toBe(50 * 101);
+		}
+	});
+});
+
+describe("code that changes itself", () => {
+	it("runs what it has just written, in its own loop too", () => {
+		// mov cx, 100; loop: inc byte [patch + 1]; patch: mov al, 0; dec cx; jnz loop; hlt
+		const code = [0xb9, 0x64, 0x00, 0xfe, 0x06, 0x08, 0x10, 0xb0, 0x00, 0x49, 0x75, 0xf7, 0xf4];
+		for (const threshold of [0, 2]) {
+			const cpu = processor(code, threshold);
+			expect(cpu.run(10_000)).toBe("halted");
+			expect(registers(cpu)[0]).toBe(100);
+		}
+	});
+});
+
+describe("repeated string instructions", () => {
+	it("fill and copy as many elements as counted, over page boundaries and slices", () => {
+		// cld; mov di, 2FF0; mov al, 5A; mov cx, 2000; rep stosb; mov si, 2FF0; mov di, 5001; mov cx, 2000; rep movsb; hlt
+		const code = [
+			0xfc, 0xbf, 0xf0, 0x2f, 0xb0, 0x5a, 0xb9, 0xd0, 0x07, 0xf3, 0xaa, 0xbe, 0xf0, 0x2f, 0xbf, 0x01, 0x50, 0xb9, 0xd0, 0x07, 0xf3, 0xa4,
+			0xf4,
+		];
+		const cpu = processor(code, 0);
+		for (let slices = 0; slices < 10_000 && cpu.run(64) !== "halted"; slices++);
+		const { bytes } = cpu.context.memory;
+		const copied = bytes.subarray(ENGINE_BYTES + 0x5000, ENGINE_BYTES + 0x5001 + 2001);
+		expect(copied[0]).toBe(0);
+		expect(copied.subarray(1, 2001).every((byte) => byte === 0x5a)).toBe(true);
+		expect(copied[2001]).toBe(0);
+		expect(registers(cpu)[7]).toBe(0x5001 + 2000);
+	});
+});
+
+describe("interrupts", () => {
+	it("are taken between two instructions, when IF lets them, and wake a halted processor", () => {
+		// sti; hlt; mov bl, 1; hlt — vector 20h at 0000:2000: mov al, 77; iret
+		const cpu = processor([0xfb, 0xf4, 0xb3, 0x01, 0xf4], 0);
+		const { memory } = cpu.context;
+		memory.bytes.set([0xb0, 0x77, 0xcf], ENGINE_BYTES + 0x2000);
+		memory.view.setUint32(ENGINE_BYTES + 4 * 0x20, 0x2000, true);
+		expect(cpu.run(100)).toBe("halted");
+		expect(cpu.isHalted).toBe(true);
+		cpu.pins.intr.set(true);
+		expect(cpu.isHalted).toBe(false);
+		cpu.run(2);
+		cpu.pins.intr.set(false);
+		expect(cpu.run(100)).toBe("halted");
+		expect(registers(cpu)[0]).toBe(0x77);
+		expect(registers(cpu)[3]).toBe(1);
+	});
+});
