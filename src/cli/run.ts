@@ -134,7 +134,9 @@ function appendText(image: StoredImage, purpose: Purpose, options: RunOptions): 
 	if (purpose === "check") words.push("panic=-1", "basenji.check");
 	else if (purpose === "command") words.push("panic=-1", "quiet");
 	else if (process.stdout.isTTY === true) {
-		words.push(`basenji.rows=${process.stdout.rows}`, `basenji.columns=${process.stdout.columns}`);
+		const { rows, columns } = process.stdout;
+		// Some terminals do not know their size.
+		if (rows > 0 && columns > 0) words.push(`basenji.rows=${rows}`, `basenji.columns=${columns}`);
 		const term = process.env.TERM ?? "";
 		if (/^[\w.+-]+$/.test(term)) words.push(`TERM=${term}`);
 	}
