@@ -14,6 +14,10 @@ export interface TcpOptions {
 	readonly mssBytes?: number | undefined;
 	/** Window scale shift (RFC 7323 §2), 0…14. */
 	readonly windowShift?: number | undefined;
+	/** Selective acknowledgments are understood (RFC 2018 §2). */
+	readonly sackPermitted?: boolean | undefined;
+	/** Stretches that have come out of order, by sequence number. */
+	readonly sack?: readonly { readonly start: number; readonly end: number }[] | undefined;
 	/** Timestamps (RFC 7323 §3). */
 	readonly timestamp?: { readonly value: number; readonly echo: number } | undefined;
 }
@@ -61,21 +65,32 @@ function parseOptions(bytes: Uint8Array): TcpOptions {
 		if (lengthBytes < 2 || at + lengthBytes > bytes.length) break;
 		if (kind === 2 && lengthBytes === 4) options.mssBytes = readU16(bytes, at + 2);
 		else if (kind === 3 && lengthBytes === 3) options.windowShift = Math.min(14, bytes[at + 2]!);
+		else if (kind === 4 && lengthBytes === 2) options.sackPermitted = true;
+		else if (kind === 5 && (lengthBytes - 2) % 8 === 0) options.sack = parseBlocks(bytes.subarray(at + 2, at + lengthBytes));
 		else if (kind === 8 && lengthBytes === 10) options.timestamp = { value: readU32(bytes, at + 2), echo: readU32(bytes, at + 6) };
 		at += lengthBytes;
 	}
 	return options;
 }
 
+function parseBlocks(bytes: Uint8Array): { start: number; end: number }[] {
+	const blocks: { start: number; end: number }[] = [];
+	for (let at = 0; at < bytes.length; at += 8) blocks.push({ start: readU32(bytes, at), end: readU32(bytes, at + 4) });
+	return blocks;
+}
+
+function words(...values: readonly number[]): number[] {
+	return values.flatMap((word) => [word >>> 24, (word >>> 16) & 255, (word >>> 8) & 255, word & 255]);
+}
+
 function buildOptions(options: TcpOptions): number[] {
 	const bytes: number[] = [];
 	if (options.mssBytes !== undefined) bytes.push(2, 4, options.mssBytes >>> 8, options.mssBytes & 255);
 	if (options.windowShift !== undefined) bytes.push(1, 3, 3, options.windowShift);
-	if (options.timestamp !== undefined) {
-		bytes.push(1, 1, 8, 10);
-		for (const word of [options.timestamp.value, options.timestamp.echo])
-			bytes.push(word >>> 24, (word >>> 16) & 255, (word >>> 8) & 255, word & 255);
-	}
+	if (options.sackPermitted === true) bytes.push(1, 1, 4, 2);
+	if (options.timestamp !== undefined) bytes.push(1, 1, 8, 10, ...words(options.timestamp.value, options.timestamp.echo));
+	if (options.sack !== undefined && options.sack.length > 0)
+		bytes.push(1, 1, 5, 2 + 8 * options.sack.length, ...options.sack.flatMap(({ start, end }) => words(start, end)));
 	return bytes;
 }
 

@@ -34,8 +34,8 @@ export class RoundTrip {
 	}
 }
 
-/** NewReno (RFC 5681, RFC 6582), counted in bytes. */
-export class NewReno {
+/** NewReno (RFC 5681, RFC 6582), counted in bytes; with selective acknowledgments, the window rules of RFC 6675. */
+export class Congestion {
 	#mss: number;
 	windowBytes: number;
 	#thresholdBytes = Number.POSITIVE_INFINITY;
@@ -43,6 +43,7 @@ export class NewReno {
 	/** While recovering: the position up to which losses belong to the same event. */
 	#recoverTo: number | undefined;
 	#timedOutTo = 0;
+	hasSack = false;
 
 	constructor(mss: number) {
 		this.#mss = mss;
@@ -54,11 +55,16 @@ export class NewReno {
 		this.windowBytes = INITIAL_WINDOW_SEGMENTS * mss;
 	}
 
-	/** New data is acknowledged up to `position`; true when the segment there has to go again. */
+	get isRecovering(): boolean {
+		return this.#recoverTo !== undefined;
+	}
+
+	/** New data is acknowledged up to `position`; true when, without SACK, the segment there has to go again. */
 	acknowledged(bytes: number, position: number): boolean {
 		this.#duplicates = 0;
 		if (this.#recoverTo !== undefined) {
 			if (position < this.#recoverTo) {
+				if (this.hasSack) return false;
 				this.windowBytes = Math.max(this.#mss, this.windowBytes - bytes + this.#mss);
 				return true;
 			}
@@ -71,17 +77,20 @@ export class NewReno {
 		return false;
 	}
 
-	/** The same acknowledgment of `position` again; true at the third, when the segment there has to go again. */
-	duplicate(position: number, sentTo: number): boolean {
+	/**
+	 * The same acknowledgment of `position` again; true when that shows a loss: at the third, or when three segments'
+	 * worth behind it has been acknowledged selectively.
+	 */
+	duplicate(position: number, sentTo: number, sackedBytes: number): boolean {
 		this.#duplicates++;
 		if (this.#recoverTo !== undefined) {
-			this.windowBytes += this.#mss;
+			if (!this.hasSack) this.windowBytes += this.#mss;
 			return false;
 		}
 		// RFC 6582 §4: after a timeout, duplicates of what is being sent again mean nothing.
-		if (this.#duplicates !== 3 || position < this.#timedOutTo) return false;
+		if ((this.#duplicates < 3 && sackedBytes <= 2 * this.#mss) || position < this.#timedOutTo) return false;
 		this.#thresholdBytes = Math.max((sentTo - position) / 2, 2 * this.#mss);
-		this.windowBytes = this.#thresholdBytes + 3 * this.#mss;
+		this.windowBytes = this.#thresholdBytes + (this.hasSack ? 0 : 3 * this.#mss);
 		this.#recoverTo = sentTo;
 		return true;
 	}

@@ -1,7 +1,8 @@
 import { NS_PER_S, type Ns } from "../../base/units.ts";
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, type TcpOptions, type TcpSegment } from "../frames/tcp.ts";
 import type { Clock, Timer } from "../time.ts";
-import { NewReno, RoundTrip } from "./congestion.ts";
+import { Congestion, RoundTrip } from "./congestion.ts";
+import { RangeSet } from "./range-set.ts";
 import { ReorderBuffer, SendBuffer } from "./send-buffer.ts";
 
 export type TcpState =
@@ -42,6 +43,12 @@ export interface TcpOptionsHere {
 	readonly transmit: (segment: OutgoingSegment) => void;
 }
 
+interface Resent {
+	readonly start: number;
+	readonly length: number;
+	sentTo: number;
+}
+
 const WINDOW_SHIFT = 7;
 const DEFAULT_RECEIVE_BYTES = 512 * 1024;
 const DELAYED_ACK_NS: Ns = 40_000_000;
@@ -60,13 +67,23 @@ export class TcpConnection {
 	readonly #buffer: SendBuffer;
 	readonly #reorder = new ReorderBuffer();
 	readonly #roundTrip = new RoundTrip();
-	readonly #congestion: NewReno;
+	readonly #congestion: Congestion;
+	/** Of what we sent: what has arrived behind a gap. Of what we got: what lies behind one. */
+	readonly #sacked = new RangeSet();
+	readonly #early = new RangeSet();
 	readonly #retransmitTimer: Timer;
 	readonly #ackTimer: Timer;
 	readonly #receiveBufferBytes: number;
 	#state: TcpState;
 	#mss: number;
 	#hasTimestamps: boolean;
+	#hasSack = true;
+	/** Where the last early segment began: its stretch is reported first. */
+	#lastEarly = 0;
+	/** While recovering: up to here, gaps have been filled again. */
+	#resentTo = 0;
+	/** What has been sent again, and up to where all had been sent by then. */
+	#resent: Resent[] = [];
 	#sendShift = 0;
 	#receiveShift = 0;
 	/** First byte not acknowledged, next to send, and the furthest ever sent; the SYN is position 0's predecessor. */
@@ -96,7 +113,7 @@ export class TcpConnection {
 		this.#next = this.#una;
 		this.#max = this.#una;
 		this.#buffer = new SendBuffer(this.#una + 1);
-		this.#congestion = new NewReno(this.#mss);
+		this.#congestion = new Congestion(this.#mss);
 		this.#retransmitTimer = options.clock.timer("tcp retransmit", () => this.#retransmitTimeout());
 		this.#ackTimer = options.clock.timer("tcp ack", () => this.#sendAck());
 		this.#state = syn === undefined ? "syn-sent" : "syn-received";
@@ -199,7 +216,9 @@ export class TcpConnection {
 	}
 
 	#takeSyn(syn: TcpSegment): void {
-		const { mssBytes, windowShift, timestamp } = syn.options;
+		const { mssBytes, windowShift, timestamp, sackPermitted } = syn.options;
+		this.#hasSack = sackPermitted === true;
+		this.#congestion.hasSack = this.#hasSack;
 		this.#hasTimestamps &&= timestamp !== undefined;
 		this.#echo = timestamp?.value ?? 0;
 		this.#mss = Math.max(
@@ -236,16 +255,38 @@ export class TcpConnection {
 			this.#una = acknowledgment;
 			this.#finishHandshake(segment);
 		}
+		this.#takeSack(segment, acknowledgment);
 		const window = segment.window << this.#sendShift;
 		if (acknowledgment > this.#una) this.#advance(acknowledgment, segment);
-		else if (acknowledgment === this.#una && segment.payload.length === 0 && window === this.#peerWindow && this.#next > this.#una) {
-			if ((segment.flags & TCP_FIN) === 0 && this.#congestion.duplicate(this.#una, this.#max)) this.#resendFirst();
+		else if (acknowledgment === this.#una && this.#max > this.#una && this.#isDuplicate(segment, window)) {
+			if (this.#congestion.duplicate(this.#una, this.#max, this.#sacked.size)) {
+				this.#resentTo = this.#una;
+				this.#resent = [];
+				this.#resendFirst();
+			}
 		}
 		if (acknowledgment >= this.#una) this.#peerWindow = window;
 		// An event may have ended it all.
 		if (this.#isClosed()) return false;
 		this.#send();
 		return true;
+	}
+
+	/** RFC 5681 §2; with SACK, whatever tells of something new behind the gap (RFC 6675 §2). */
+	#isDuplicate(segment: TcpSegment, window: number): boolean {
+		if ((segment.flags & TCP_FIN) !== 0 || segment.payload.length > 0) return false;
+		return this.#hasSack ? (segment.options.sack?.length ?? 0) > 0 : window === this.#peerWindow;
+	}
+
+	#takeSack(segment: TcpSegment, acknowledgment: number): void {
+		if (!this.#hasSack) return;
+		for (const block of segment.options.sack ?? []) {
+			const start = near(block.start, this.#una);
+			const end = near(block.end, this.#una);
+			// What lies outside of what we have sent is a mistake or a lie.
+			if (start > acknowledgment && end > start && end <= this.#max) this.#sacked.add(start, end);
+		}
+		this.#sacked.release(Math.max(acknowledgment, this.#una));
 	}
 
 	#isClosed(): boolean {
@@ -265,6 +306,7 @@ export class TcpConnection {
 		}
 		this.#una = acknowledgment;
 		this.#next = Math.max(this.#next, acknowledgment);
+		this.#resentTo = Math.max(this.#resentTo, acknowledgment);
 		this.#retries = 0;
 		const released = this.#buffer.release(acknowledgment);
 		const mustResend = this.#congestion.acknowledged(bytes, acknowledgment);
@@ -288,8 +330,13 @@ export class TcpConnection {
 			const inWindow = payload.subarray(0, Math.max(0, limit - sequence));
 			const wasInOrder = sequence <= this.#received && this.#reorder.isEmpty;
 			if (wasInOrder) this.#pass(inWindow.subarray(this.#received - sequence));
-			else if (inWindow.length > 0) this.#reorder.add(sequence, inWindow);
+			else if (inWindow.length > 0) {
+				this.#reorder.add(sequence, inWindow);
+				this.#early.add(sequence, sequence + inWindow.length);
+				this.#lastEarly = sequence;
+			}
 			this.#deliver();
+			this.#early.release(this.#received);
 			if (this.#isClosed()) return;
 			this.#unackedSegments++;
 			// RFC 5681 §4.2: at once when something is missing, else every second segment or after a moment.
@@ -337,10 +384,14 @@ export class TcpConnection {
 	/** Sends what windows and state allow. */
 	#send(): void {
 		if (this.#state === "syn-sent" || this.#state === "syn-received") return;
+		if (this.#hasSack && this.#congestion.isRecovering) this.#recover();
 		for (;;) {
-			const flightBytes = this.#next - this.#una;
-			const room = Math.min(this.#peerWindow, this.#congestion.windowBytes) - flightBytes;
-			const pending = this.#buffer.end - this.#next;
+			// After a timeout, all is sent again but what is known to have arrived.
+			const gap = this.#sacked.gapFrom(this.#next);
+			if (this.#next < this.#buffer.end) this.#next = Math.min(gap.start, this.#buffer.end);
+			const flightBytes = this.#flightBytes();
+			const room = Math.min(this.#una + this.#peerWindow - this.#next, this.#congestion.windowBytes - flightBytes);
+			const pending = Math.min(this.#buffer.end, gap.end) - this.#next;
 			if (pending <= 0) break;
 			const length = Math.min(this.#mss, pending, Math.floor(room));
 			// Sender's silly window avoidance (RFC 9293 §3.8.6.2.1).
@@ -360,6 +411,53 @@ export class TcpConnection {
 			this.#retransmitTimer.arm(this.#options.clock.nowNs + this.#roundTrip.timeoutNs);
 	}
 
+	/** What is believed to be on the way (RFC 6675 §4, "pipe"). */
+	#flightBytes(): number {
+		const sentBytes = this.#next - this.#una - this.#sacked.covered(this.#una, this.#next);
+		if (!this.#congestion.isRecovering || !this.#hasSack) return sentBytes;
+		const lostTo = this.#lostTo();
+		const from = Math.max(this.#una, this.#resentTo);
+		const lostBytes = lostTo <= from ? 0 : lostTo - from - this.#sacked.covered(from, lostTo);
+		return sentBytes - lostBytes;
+	}
+
+	/** Gaps before this have three segments' worth of arrivals behind them: they are lost. */
+	#lostTo(): number {
+		return Math.max(this.#una, (this.#sacked.highest ?? this.#una) - 3 * this.#mss);
+	}
+
+	/** Fills gaps again, as far as the window lets us (RFC 6675 §5). */
+	#recover(): void {
+		this.#resendLostAgain();
+		for (;;) {
+			const gap = this.#sacked.gapFrom(Math.max(this.#una, this.#resentTo));
+			const length = Math.min(this.#mss, gap.end - gap.start, this.#buffer.end - gap.start);
+			if (gap.start >= this.#lostTo() || length <= 0) break;
+			if (this.#congestion.windowBytes - this.#flightBytes() < length) break;
+			this.#resend(gap.start, length);
+		}
+	}
+
+	#resend(start: number, length: number): void {
+		this.#timed = undefined;
+		this.#emitData(start, length);
+		this.#resentTo = Math.max(this.#resentTo, start + length);
+		this.#resent.push({ start, length, sentTo: this.#max });
+	}
+
+	/** What was sent after a retransmission has arrived, and the retransmission has not: it is lost as well. */
+	#resendLostAgain(): void {
+		const highest = this.#sacked.highest ?? 0;
+		const isOpen = ({ start }: Resent) => start >= this.#una && this.#sacked.containing(start) === undefined;
+		this.#resent = this.#resent.filter(isOpen);
+		for (const each of this.#resent) {
+			if (highest < each.sentTo + 3 * this.#mss) break;
+			this.#emitData(each.start, each.length);
+			each.sentTo = this.#max;
+		}
+		this.#resent.sort((a, b) => a.sentTo - b.sentTo);
+	}
+
 	#emitData(position: number, length: number): void {
 		const payload = this.#buffer.slice(position, length);
 		const isLast = position + payload.length === this.#buffer.end;
@@ -369,8 +467,7 @@ export class TcpConnection {
 	}
 
 	#resendFirst(): void {
-		this.#timed = undefined;
-		if (this.#una < this.#buffer.end) this.#emitData(this.#una, this.#mss);
+		if (this.#una < this.#buffer.end) this.#resend(this.#una, Math.min(this.#mss, this.#sacked.gapFrom(this.#una).end - this.#una));
 		else if (this.#isEnding && this.#una === this.#buffer.end) this.#emit(TCP_FIN | TCP_ACK, this.#una, new Uint8Array(0));
 	}
 
@@ -434,18 +531,28 @@ export class TcpConnection {
 			acknowledgment: isAck ? this.#received >>> 0 : 0,
 			flags,
 			window,
-			options: this.#segmentOptions(isSyn),
+			options: this.#segmentOptions(isSyn, payload.length === 0),
 			payload,
 		});
 	}
 
-	#segmentOptions(isSyn: boolean): TcpOptions {
+	#segmentOptions(isSyn: boolean, isEmpty: boolean): TcpOptions {
 		const value = Math.floor(this.#options.clock.nowNs / 1e6) >>> 0;
 		const timestamp = this.#hasTimestamps ? { value, echo: this.#echo } : undefined;
-		if (!isSyn) return timestamp === undefined ? {} : { timestamp };
+		if (!isSyn) return { timestamp, sack: isEmpty && this.#hasSack ? this.#sackBlocks() : undefined };
 		const isAnswer = this.#state === "syn-received";
 		const windowShift = isAnswer && this.#receiveShift === 0 ? undefined : WINDOW_SHIFT;
-		return { mssBytes: this.#options.maxSegmentBytes, windowShift, timestamp };
+		return { mssBytes: this.#options.maxSegmentBytes, windowShift, timestamp, sackPermitted: this.#hasSack };
+	}
+
+	/** The stretch that grew last, then the lowest others: three fit beside timestamps (RFC 2018 §4). */
+	#sackBlocks(): { start: number; end: number }[] | undefined {
+		this.#early.release(this.#received);
+		if (this.#early.size === 0) return undefined;
+		const latest = this.#early.containing(this.#lastEarly);
+		const others = this.#early.ranges.slice(0, 3).filter((range) => range !== latest);
+		const blocks = latest === undefined ? others : [latest, ...others];
+		return blocks.slice(0, 3).map(({ start, end }) => ({ start: start >>> 0, end: end >>> 0 }));
 	}
 
 	#close(reason: TcpCloseReason): void {
