@@ -44,7 +44,7 @@ const CR0 = 0x8005_0033n;
 const CR4 = 0x6e8n | 0x200n;
 const EFER = 0xd01n;
 /** Enough for any case that ends; native loops are cut off by time. */
-const BUDGET = 60_000;
+const BUDGET = 400_000;
 
 const AREA_PHYS = [world.CODE_PHYS, world.DATA_PHYS, world.STACK_PHYS];
 const ATTR_CODE32 = 0xc0fb00;
