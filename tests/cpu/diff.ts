@@ -72,8 +72,15 @@ interface Mismatch {
 	readonly differences: readonly Difference[];
 }
 
+interface Culprit {
+	readonly name: string;
+	/** The case up to the instruction to blame, and what differs behind it. */
+	readonly prefix: Generated;
+	readonly differences: readonly Difference[];
+}
+
 /** The instructions to blame: run ever longer beginnings of each case; the first that differs ends with the culprit. */
-function blame(mismatches: readonly Mismatch[]): string[] {
+function blame(mismatches: readonly Mismatch[]): (Culprit | undefined)[] {
 	const prefixes = mismatches.map(({ testCase }) =>
 		testCase.instructions.map((_, index) => ({ ...testCase, instructions: testCase.instructions.slice(0, index + 1) })),
 	);
@@ -81,13 +88,14 @@ function blame(mismatches: readonly Mismatch[]): string[] {
 	const actual = engine.run(prefixes.flat());
 	let at = 0;
 	return mismatches.map(({ testCase }, index) => {
-		let first = -1;
-		for (const [length, prefix] of prefixes[index]!.entries()) {
-			if (first < 0 && compare(prefix, expected[at]!, actual[at]!, engine.reportsFaults).length > 0) first = length;
+		let culprit: Culprit | undefined;
+		for (const [last, prefix] of prefixes[index]!.entries()) {
+			const differences = compare(prefix, expected[at]!, actual[at]!, engine.reportsFaults);
+			if (culprit === undefined && differences.length > 0)
+				culprit = { name: `${mnemonicsOf(testCase)[last]} ${testCase.mode}`, prefix, differences };
 			at++;
 		}
-		if (first < 0) return "";
-		return `${mnemonicsOf(testCase)[first]} ${testCase.mode}`;
+		return culprit;
 	});
 }
 
@@ -97,14 +105,15 @@ function mnemonicsOf(testCase: Generated): string[] {
 	return names;
 }
 
-function note(name: string, { testCase, differences }: Mismatch): void {
-	if (name === "") {
+function note(culprit: Culprit | undefined, { testCase }: Mismatch): void {
+	if (culprit === undefined) {
 		totals.unstable++;
 		return;
 	}
+	const { name, prefix, differences } = culprit;
 	const tally: Tally = tallies.get(name) ?? { count: 0, fields: new Map(), samples: [], known: 0 };
 	tallies.set(name, tally);
-	if (knownFailureOf(engine.name, testCase, differences) !== undefined) {
+	if (knownFailureOf(engine.name, prefix, differences) !== undefined) {
 		tally.known++;
 		totals.known++;
 		return;
@@ -141,8 +150,8 @@ function runBatch(generator: Generator): void {
 		const differences = compare(testCase, expected[index]!, actual[index]!, engine.reportsFaults);
 		if (differences.length > 0) mismatches.push({ testCase, differences });
 	}
-	const names = blame(mismatches);
-	for (const [index, mismatch] of mismatches.entries()) note(names[index]!, mismatch);
+	const culprits = blame(mismatches);
+	for (const [index, mismatch] of mismatches.entries()) note(culprits[index], mismatch);
 	clock.push(performance.now());
 	spent.generateMs += clock[1]! - clock[0]!;
 	spent.nativeMs += clock[2]! - clock[1]!;
