@@ -10,6 +10,6 @@ export { PRESET_NAMES, preset } from "./presets.ts";
 export * from "./quantity.ts";
 export { RandomStream } from "./random.ts";
 export type { DirectionSpec, JitterSpec, LinkConfig, LinkSpec, LinkSpecText, QueueSpec } from "./spec.ts";
-export { changeDirection, changeLink, parseLink } from "./spec.ts";
+export { changeDirection, changeLink, parseLink, parseMahimahi } from "./spec.ts";
 export type { DirectionState } from "./state.ts";
 export * from "./stats.ts";

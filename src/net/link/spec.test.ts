@@ -3,7 +3,7 @@ import { DEFAULT_DIRECTION, queueLimits, wireBytes } from "./config.ts";
 import { SpecError } from "./errors.ts";
 import { PRESET_NAMES } from "./presets.ts";
 import { formatRate, formatTime, parseCount, parseRate, parseRatio, parseSize, parseTime } from "./quantity.ts";
-import { changeLink, type LinkSpecText, parseLink } from "./spec.ts";
+import { changeLink, type LinkSpecText, parseLink, parseMahimahi } from "./spec.ts";
 
 test("quantities carry their units", () => {
 	expect([parseRate("10mbit"), parseRate("56 kbit/s"), parseRate("1.25MB/s"), parseRate("28.8kbit")]).toEqual([1e7, 56_000, 1e7, 28_800]);
@@ -149,4 +149,9 @@ test("tc's words", () => {
 	expect(netem("delay 10ms reorder 25% 50%")).toMatchObject({ reorder: { ratio: 0.25, correlation: 0.5 }, gap: 1 });
 	expect(netem("rate 1mbit 20 48 5")).toMatchObject({ rateBps: 1e6, packetOverheadBytes: 20, cellBytes: 48, cellOverheadBytes: 5 });
 	expect(netem("slot 10ms 20ms packets 5 bytes 9000")?.slot).toEqual({ minNs: 1e7, maxNs: 2e7, packets: 5, bytes: 9000 });
+});
+
+test("Mahimahi's files", () => {
+	expect(parseMahimahi("0\n3\n3\n\n10\n")).toEqual([0, 3, 3, 10]);
+	for (const text of ["", "5\n3\n", "1.5\n", "a\n", "0\n"]) expect(() => parseMahimahi(text)).toThrow("rising order");
 });

@@ -110,6 +110,15 @@ const DEFAULTS: Record<keyof DirectionSpec, Partial<DirectionConfig>> = {
 	netem: { netem: undefined },
 };
 
+/** The text of a Mahimahi trace: a line per packet that may go, its millisecond. @throws SpecError */
+export function parseMahimahi(text: string, path: Path = []): readonly number[] {
+	const lines = text.split("\n").filter((line) => line.trim() !== "");
+	return parseTrace(
+		lines.map((line) => (/^\s*\d+\s*$/.test(line) ? Number(line) : Number.NaN)),
+		path,
+	);
+}
+
 /** What a cable is from the start. @throws SpecError naming the key and what belongs there. */
 export function parseLink(spec: LinkSpecText, path: Path = []): LinkConfig {
 	return changeLink({ up: DEFAULT_DIRECTION, down: DEFAULT_DIRECTION }, spec, path);
