@@ -211,7 +211,7 @@ export class Machine implements AsyncDisposable {
 	/** Everything but the contents of memory and disks. @throws MachineError `state` unless paused */
 	async save(): Promise<StateValue> {
 		this.#need("save", "paused");
-		await this.#parts.board.quiesce();
+		await this.#runner.drainWhile(this.#parts.board.quiesce());
 		return {
 			nowNs: this.#parts.time.clock.nowNs,
 			cpus: this.#parts.cpus.map((cpu) => cpu.save()),
@@ -253,7 +253,7 @@ export class Machine implements AsyncDisposable {
 		await this.#loop;
 		let exit = this.#exit as MachineExit;
 		try {
-			await this.#parts.board.quiesce();
+			await this.#runner.drainWhile(this.#parts.board.quiesce());
 			await this.#parts.board.close();
 		} catch (error) {
 			// A guest's data may not have reached the disk: whoever waits has to know.

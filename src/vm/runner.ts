@@ -83,6 +83,20 @@ export class Runner {
 		}
 	}
 
+	/** Carries out messages until `work` is done: what it waits for may have to come in that way. */
+	async drainWhile(work: Promise<void>): Promise<void> {
+		let isDone = false;
+		const settle = () => {
+			isDone = true;
+		};
+		work.then(settle, settle);
+		while (!isDone) {
+			this.#drain();
+			await this.#host.yield();
+		}
+		await work;
+	}
+
 	#drain(): void {
 		for (let message = this.#inbox.shift(); message !== undefined; message = this.#inbox.shift()) message();
 	}
