@@ -10,5 +10,6 @@ export * from "./nat/index.ts";
 export * from "./nodes/index.ts";
 export * from "./port.ts";
 export * from "./tcp/connection.ts";
+export type * from "./tcp/contract.ts";
 export * from "./tcp/stack.ts";
 export * from "./time.ts";

@@ -81,9 +81,11 @@ test("ARP, IPv4, ICMP, UDP and TCP come back as they were built, and a flipped b
 				acknowledgment: destination,
 				flags: 0x12,
 				window: a,
-				options: { mssBytes: 1460, windowShift: 7, timestamp: { value: source, echo: destination } },
+				options: { mssBytes: 1460, windowShift: 7, timestamp: { value: source, echo: destination }, sackPermitted: true },
 				payload,
 			};
+			const selective = { ...segment, options: { timestamp: { value: 1, echo: 2 }, sack: [{ start: source, end: destination }] } };
+			expect(parseTcp(buildTcp(selective, source, destination), source, destination)).toEqual(selective);
 			const tcp = buildTcp(segment, source, destination);
 			expect(parseTcp(tcp, source, destination)).toEqual(segment);
 			for (const [packet, parse] of [

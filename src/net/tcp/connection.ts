@@ -1,53 +1,11 @@
 import { NS_PER_S, type Ns } from "../../base/units.ts";
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, type TcpOptions, type TcpSegment } from "../frames/tcp.ts";
-import type { Clock, Timer } from "../time.ts";
+import type { Timer } from "../time.ts";
 import { Congestion, RoundTrip } from "./congestion.ts";
-import { RangeSet } from "./range-set.ts";
-import { ReorderBuffer, SendBuffer } from "./send-buffer.ts";
-
-export type TcpState =
-	| "syn-sent"
-	| "syn-received"
-	| "established"
-	| "fin-wait-1"
-	| "fin-wait-2"
-	| "close-wait"
-	| "closing"
-	| "last-ack"
-	| "time-wait"
-	| "closed";
-
-export type TcpCloseReason = "done" | "reset" | "refused" | "timeout";
-
-export interface TcpEvents {
-	established?(): void;
-	/** In order, once. Call `consumed` when it has been dealt with: only that opens the window again. */
-	data?(bytes: Uint8Array): void;
-	/** The other side has sent its last byte. */
-	ended?(): void;
-	/** So many bytes of ours have arrived over there. */
-	acknowledged?(bytes: number): void;
-	closed?(reason: TcpCloseReason): void;
-}
-
-/** A segment without its ports: those belong to whoever owns the connection. */
-export type OutgoingSegment = Omit<TcpSegment, "sourcePort" | "destinationPort">;
-
-export interface TcpOptionsHere {
-	readonly clock: Clock;
-	readonly initialSequence: number;
-	/** What one segment may carry to this peer: MTU less 40, before options. */
-	readonly maxSegmentBytes: number;
-	readonly receiveBufferBytes?: number;
-	readonly usesTimestamps?: boolean;
-	readonly transmit: (segment: OutgoingSegment) => void;
-}
-
-interface Resent {
-	readonly start: number;
-	readonly length: number;
-	sentTo: number;
-}
+import type { TcpCloseReason, TcpEvents, TcpOptionsHere, TcpState } from "./contract.ts";
+import { Receiver } from "./receiver.ts";
+import { Scoreboard } from "./scoreboard.ts";
+import { SendBuffer } from "./send-buffer.ts";
 
 const WINDOW_SHIFT = 7;
 const DEFAULT_RECEIVE_BYTES = 512 * 1024;
@@ -58,32 +16,24 @@ const TIMESTAMP_BYTES = 12;
 const MAX_RETRIES = 12;
 
 /**
- * One end of a TCP connection (RFC 9293), with window scaling and timestamps (RFC 7323) and NewReno. Positions in the
+ * One end of a TCP connection (RFC 9293), with window scaling and timestamps (RFC 7323), selective
+ * acknowledgments (RFC 2018) and NewReno's windows. Positions in the
  * two streams are whole numbers that do not wrap; sequence numbers are made from them at the edge.
  */
 export class TcpConnection {
 	readonly #options: TcpOptionsHere;
 	readonly #events: TcpEvents;
 	readonly #buffer: SendBuffer;
-	readonly #reorder = new ReorderBuffer();
+	readonly #receiver: Receiver;
+	readonly #scoreboard = new Scoreboard();
 	readonly #roundTrip = new RoundTrip();
 	readonly #congestion: Congestion;
-	/** Of what we sent: what has arrived behind a gap. Of what we got: what lies behind one. */
-	readonly #sacked = new RangeSet();
-	readonly #early = new RangeSet();
 	readonly #retransmitTimer: Timer;
 	readonly #ackTimer: Timer;
-	readonly #receiveBufferBytes: number;
 	#state: TcpState;
 	#mss: number;
 	#hasTimestamps: boolean;
 	#hasSack = true;
-	/** Where the last early segment began: its stretch is reported first. */
-	#lastEarly = 0;
-	/** While recovering: up to here, gaps have been filled again. */
-	#resentTo = 0;
-	/** What has been sent again, and up to where all had been sent by then. */
-	#resent: Resent[] = [];
 	#sendShift = 0;
 	#receiveShift = 0;
 	/** First byte not acknowledged, next to send, and the furthest ever sent; the SYN is position 0's predecessor. */
@@ -92,9 +42,6 @@ export class TcpConnection {
 	#max: number;
 	#peerWindow = 0;
 	#isEnding = false;
-	#received = 0;
-	#unconsumedBytes = 0;
-	#finAt: number | undefined;
 	#lastWindowSent = 0;
 	#lastAckSent = 0;
 	#unackedSegments = 0;
@@ -106,7 +53,8 @@ export class TcpConnection {
 	constructor(options: TcpOptionsHere, events: TcpEvents, syn?: TcpSegment) {
 		this.#options = options;
 		this.#events = events;
-		this.#receiveBufferBytes = options.receiveBufferBytes ?? DEFAULT_RECEIVE_BYTES;
+		const pass = events.data === undefined ? undefined : (bytes: Uint8Array) => events.data?.(bytes);
+		this.#receiver = new Receiver(options.receiveBufferBytes ?? DEFAULT_RECEIVE_BYTES, pass);
 		this.#hasTimestamps = options.usesTimestamps ?? true;
 		this.#mss = options.maxSegmentBytes;
 		this.#una = options.initialSequence;
@@ -151,10 +99,11 @@ export class TcpConnection {
 
 	/** Room for so many bytes has come back. */
 	consumed(bytes: number): void {
-		this.#unconsumedBytes -= bytes;
+		this.#receiver.consumed(bytes);
 		// RFC 9293 §3.8.6.2.2: tell the sender only when it is worth it.
-		const opened = this.#received + this.#windowBytes() - this.#lastWindowSent;
-		if (this.#state !== "closed" && opened >= Math.min(this.#receiveBufferBytes / 2, 2 * this.#mss)) this.#sendAck();
+		const { position, windowBytes, bufferBytes } = this.#receiver;
+		const opened = position + windowBytes - this.#lastWindowSent;
+		if (this.#state !== "closed" && opened >= Math.min(bufferBytes / 2, 2 * this.#mss)) this.#sendAck();
 	}
 
 	receive(segment: TcpSegment): void {
@@ -163,9 +112,8 @@ export class TcpConnection {
 			this.#receiveInSynSent(segment);
 			return;
 		}
-		const sequence = near(segment.sequence, this.#received);
-		const endsAt = sequence + segment.payload.length;
-		if (!this.#isAcceptable(sequence, endsAt)) {
+		const sequence = near(segment.sequence, this.#receiver.position);
+		if (!this.#receiver.isAcceptable(sequence, sequence + segment.payload.length)) {
 			if ((segment.flags & TCP_RST) === 0) this.#sendAck();
 			return;
 		}
@@ -185,12 +133,6 @@ export class TcpConnection {
 		if (stamp !== undefined && sequence <= this.#lastAckSent) this.#echo = stamp.value;
 		if (!this.#takeAck(segment)) return;
 		this.#takeData(sequence, segment.payload, (segment.flags & TCP_FIN) !== 0);
-	}
-
-	#isAcceptable(sequence: number, endsAt: number): boolean {
-		const window = this.#windowBytes();
-		if (endsAt === sequence) return sequence >= this.#received - 1 && sequence <= this.#received + window;
-		return endsAt > this.#received && sequence < this.#received + Math.max(window, 1);
 	}
 
 	#receiveInSynSent(segment: TcpSegment): void {
@@ -228,8 +170,8 @@ export class TcpConnection {
 		this.#congestion.setMss(this.#mss);
 		this.#sendShift = windowShift ?? 0;
 		this.#receiveShift = windowShift === undefined ? 0 : WINDOW_SHIFT;
-		this.#received = syn.sequence + 1;
-		this.#lastAckSent = this.#received;
+		this.#receiver.position = syn.sequence + 1;
+		this.#lastAckSent = this.#receiver.position;
 		this.#peerWindow = syn.window;
 	}
 
@@ -259,9 +201,8 @@ export class TcpConnection {
 		const window = segment.window << this.#sendShift;
 		if (acknowledgment > this.#una) this.#advance(acknowledgment, segment);
 		else if (acknowledgment === this.#una && this.#max > this.#una && this.#isDuplicate(segment, window)) {
-			if (this.#congestion.duplicate(this.#una, this.#max, this.#sacked.size)) {
-				this.#resentTo = this.#una;
-				this.#resent = [];
+			if (this.#congestion.duplicate(this.#una, this.#max, this.#scoreboard.sacked.size)) {
+				this.#scoreboard.begin(this.#una);
 				this.#resendFirst();
 			}
 		}
@@ -284,9 +225,9 @@ export class TcpConnection {
 			const start = near(block.start, this.#una);
 			const end = near(block.end, this.#una);
 			// What lies outside of what we have sent is a mistake or a lie.
-			if (start > acknowledgment && end > start && end <= this.#max) this.#sacked.add(start, end);
+			if (start > acknowledgment && end > start && end <= this.#max) this.#scoreboard.sacked.add(start, end);
 		}
-		this.#sacked.release(Math.max(acknowledgment, this.#una));
+		this.#scoreboard.advance(Math.max(acknowledgment, this.#una));
 	}
 
 	#isClosed(): boolean {
@@ -306,7 +247,6 @@ export class TcpConnection {
 		}
 		this.#una = acknowledgment;
 		this.#next = Math.max(this.#next, acknowledgment);
-		this.#resentTo = Math.max(this.#resentTo, acknowledgment);
 		this.#retries = 0;
 		const released = this.#buffer.release(acknowledgment);
 		const mustResend = this.#congestion.acknowledged(bytes, acknowledgment);
@@ -324,47 +264,20 @@ export class TcpConnection {
 	}
 
 	#takeData(sequence: number, payload: Uint8Array, isFin: boolean): void {
-		if (isFin) this.#finAt = sequence + payload.length;
+		if (isFin) this.#receiver.noteFin(sequence + payload.length);
 		if (payload.length > 0) {
-			const limit = this.#received + this.#windowBytes();
-			const inWindow = payload.subarray(0, Math.max(0, limit - sequence));
-			const wasInOrder = sequence <= this.#received && this.#reorder.isEmpty;
-			if (wasInOrder) this.#pass(inWindow.subarray(this.#received - sequence));
-			else if (inWindow.length > 0) {
-				this.#reorder.add(sequence, inWindow);
-				this.#early.add(sequence, sequence + inWindow.length);
-				this.#lastEarly = sequence;
-			}
-			this.#deliver();
-			this.#early.release(this.#received);
+			const wasInOrder = this.#receiver.take(sequence, payload);
 			if (this.#isClosed()) return;
 			this.#unackedSegments++;
 			// RFC 5681 §4.2: at once when something is missing, else every second segment or after a moment.
 			if (!wasInOrder || this.#unackedSegments >= 2) this.#sendAck();
 			else if (!this.#ackTimer.isArmed) this.#ackTimer.arm(this.#options.clock.nowNs + DELAYED_ACK_NS);
 		}
-		if (this.#finAt !== undefined && this.#received === this.#finAt) this.#takeFin();
+		if (this.#receiver.takeFin()) this.#takeFin();
 		else if (isFin && payload.length === 0) this.#sendAck();
 	}
 
-	#deliver(): void {
-		for (let part = this.#reorder.take(this.#received); part !== undefined; part = this.#reorder.take(this.#received)) {
-			this.#pass(part);
-			if (this.#isClosed()) return;
-		}
-	}
-
-	#pass(bytes: Uint8Array): void {
-		if (bytes.length === 0) return;
-		this.#received += bytes.length;
-		if (this.#events.data === undefined) return;
-		this.#unconsumedBytes += bytes.length;
-		this.#events.data(bytes);
-	}
-
 	#takeFin(): void {
-		this.#received++;
-		this.#finAt = undefined;
 		if (this.#state === "established") this.#state = "close-wait";
 		else if (this.#state === "fin-wait-1") this.#state = "closing";
 		else if (this.#state === "fin-wait-2") this.#enterTimeWait();
@@ -377,17 +290,13 @@ export class TcpConnection {
 		this.#retransmitTimer.arm(this.#options.clock.nowNs + TIME_WAIT_NS);
 	}
 
-	#windowBytes(): number {
-		return Math.max(0, this.#receiveBufferBytes - this.#unconsumedBytes);
-	}
-
 	/** Sends what windows and state allow. */
 	#send(): void {
 		if (this.#state === "syn-sent" || this.#state === "syn-received") return;
 		if (this.#hasSack && this.#congestion.isRecovering) this.#recover();
 		for (;;) {
 			// After a timeout, all is sent again but what is known to have arrived.
-			const gap = this.#sacked.gapFrom(this.#next);
+			const gap = this.#scoreboard.sacked.gapFrom(this.#next);
 			if (this.#next < this.#buffer.end) this.#next = Math.min(gap.start, this.#buffer.end);
 			const flightBytes = this.#flightBytes();
 			const room = Math.min(this.#una + this.#peerWindow - this.#next, this.#congestion.windowBytes - flightBytes);
@@ -411,29 +320,18 @@ export class TcpConnection {
 			this.#retransmitTimer.arm(this.#options.clock.nowNs + this.#roundTrip.timeoutNs);
 	}
 
-	/** What is believed to be on the way (RFC 6675 §4, "pipe"). */
 	#flightBytes(): number {
-		const sentBytes = this.#next - this.#una - this.#sacked.covered(this.#una, this.#next);
-		if (!this.#congestion.isRecovering || !this.#hasSack) return sentBytes;
-		const lostTo = this.#lostTo();
-		const from = Math.max(this.#una, this.#resentTo);
-		const lostBytes = lostTo <= from ? 0 : lostTo - from - this.#sacked.covered(from, lostTo);
-		return sentBytes - lostBytes;
-	}
-
-	/** Gaps before this have three segments' worth of arrivals behind them: they are lost. */
-	#lostTo(): number {
-		return Math.max(this.#una, (this.#sacked.highest ?? this.#una) - 3 * this.#mss);
+		return this.#scoreboard.flightBytes(this.#una, this.#next, this.#mss, this.#hasSack && this.#congestion.isRecovering);
 	}
 
 	/** Fills gaps again, as far as the window lets us (RFC 6675 §5). */
 	#recover(): void {
-		this.#resendLostAgain();
+		for (const { start, length } of this.#scoreboard.takeLostAgain(this.#una, this.#mss, this.#max)) this.#emitData(start, length);
 		for (;;) {
-			const gap = this.#sacked.gapFrom(Math.max(this.#una, this.#resentTo));
+			const gap = this.#scoreboard.nextLost(this.#una, this.#mss);
+			if (gap === undefined) break;
 			const length = Math.min(this.#mss, gap.end - gap.start, this.#buffer.end - gap.start);
-			if (gap.start >= this.#lostTo() || length <= 0) break;
-			if (this.#congestion.windowBytes - this.#flightBytes() < length) break;
+			if (length <= 0 || this.#congestion.windowBytes - this.#flightBytes() < length) break;
 			this.#resend(gap.start, length);
 		}
 	}
@@ -441,21 +339,7 @@ export class TcpConnection {
 	#resend(start: number, length: number): void {
 		this.#timed = undefined;
 		this.#emitData(start, length);
-		this.#resentTo = Math.max(this.#resentTo, start + length);
-		this.#resent.push({ start, length, sentTo: this.#max });
-	}
-
-	/** What was sent after a retransmission has arrived, and the retransmission has not: it is lost as well. */
-	#resendLostAgain(): void {
-		const highest = this.#sacked.highest ?? 0;
-		const isOpen = ({ start }: Resent) => start >= this.#una && this.#sacked.containing(start) === undefined;
-		this.#resent = this.#resent.filter(isOpen);
-		for (const each of this.#resent) {
-			if (highest < each.sentTo + 3 * this.#mss) break;
-			this.#emitData(each.start, each.length);
-			each.sentTo = this.#max;
-		}
-		this.#resent.sort((a, b) => a.sentTo - b.sentTo);
+		this.#scoreboard.noteResent(start, length, this.#max);
 	}
 
 	#emitData(position: number, length: number): void {
@@ -467,7 +351,8 @@ export class TcpConnection {
 	}
 
 	#resendFirst(): void {
-		if (this.#una < this.#buffer.end) this.#resend(this.#una, Math.min(this.#mss, this.#sacked.gapFrom(this.#una).end - this.#una));
+		const gap = this.#scoreboard.sacked.gapFrom(this.#una);
+		if (this.#una < this.#buffer.end) this.#resend(this.#una, Math.min(this.#mss, gap.end - this.#una));
 		else if (this.#isEnding && this.#una === this.#buffer.end) this.#emit(TCP_FIN | TCP_ACK, this.#una, new Uint8Array(0));
 	}
 
@@ -517,18 +402,18 @@ export class TcpConnection {
 	#emit(flags: number, position: number, payload: Uint8Array): void {
 		const isSyn = (flags & TCP_SYN) !== 0;
 		const isAck = (flags & TCP_ACK) !== 0;
-		const windowBytes = this.#windowBytes();
+		const { position: received, windowBytes } = this.#receiver;
 		const shift = isSyn ? 0 : this.#receiveShift;
 		const window = Math.min(0xffff, windowBytes >> shift);
 		if (isAck) {
-			this.#lastAckSent = this.#received;
-			this.#lastWindowSent = this.#received + (window << shift);
+			this.#lastAckSent = received;
+			this.#lastWindowSent = received + (window << shift);
 			this.#unackedSegments = 0;
 			this.#ackTimer.disarm();
 		}
 		this.#options.transmit({
 			sequence: position >>> 0,
-			acknowledgment: isAck ? this.#received >>> 0 : 0,
+			acknowledgment: isAck ? received >>> 0 : 0,
 			flags,
 			window,
 			options: this.#segmentOptions(isSyn, payload.length === 0),
@@ -539,24 +424,15 @@ export class TcpConnection {
 	#segmentOptions(isSyn: boolean, isEmpty: boolean): TcpOptions {
 		const value = Math.floor(this.#options.clock.nowNs / 1e6) >>> 0;
 		const timestamp = this.#hasTimestamps ? { value, echo: this.#echo } : undefined;
-		if (!isSyn) return { timestamp, sack: isEmpty && this.#hasSack ? this.#sackBlocks() : undefined };
+		if (!isSyn) return { timestamp, sack: isEmpty && this.#hasSack ? this.#receiver.sackBlocks() : undefined };
 		const isAnswer = this.#state === "syn-received";
 		const windowShift = isAnswer && this.#receiveShift === 0 ? undefined : WINDOW_SHIFT;
 		return { mssBytes: this.#options.maxSegmentBytes, windowShift, timestamp, sackPermitted: this.#hasSack };
 	}
 
-	/** The stretch that grew last, then the lowest others: three fit beside timestamps (RFC 2018 §4). */
-	#sackBlocks(): { start: number; end: number }[] | undefined {
-		this.#early.release(this.#received);
-		if (this.#early.size === 0) return undefined;
-		const latest = this.#early.containing(this.#lastEarly);
-		const others = this.#early.ranges.slice(0, 3).filter((range) => range !== latest);
-		const blocks = latest === undefined ? others : [latest, ...others];
-		return blocks.slice(0, 3).map(({ start, end }) => ({ start: start >>> 0, end: end >>> 0 }));
-	}
-
 	#close(reason: TcpCloseReason): void {
 		this.#state = "closed";
+		this.#receiver.stop();
 		this.#retransmitTimer.disarm();
 		this.#ackTimer.disarm();
 		this.#events.closed?.(reason);

@@ -3,7 +3,8 @@ import { type Ipv4Packet, PROTOCOL_TCP } from "../frames/ipv4.ts";
 import { buildTcp, parseTcp, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, type TcpSegment } from "../frames/tcp.ts";
 import type { IpNode } from "../ip/node.ts";
 import { RandomStream } from "../link/random.ts";
-import { TcpConnection, type TcpEvents } from "./connection.ts";
+import { TcpConnection } from "./connection.ts";
+import type { TcpEvents } from "./contract.ts";
 
 const FIRST_EPHEMERAL_PORT = 49_152;
 

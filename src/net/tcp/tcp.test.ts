@@ -8,7 +8,8 @@ import { IpNode } from "../ip/node.ts";
 import { Link } from "../link/link.ts";
 import type { LinkSpecText } from "../link/spec.ts";
 import { VirtualClock } from "../time.ts";
-import type { TcpConnection, TcpEvents } from "./connection.ts";
+import type { TcpConnection } from "./connection.ts";
+import type { TcpEvents } from "./contract.ts";
 import { ReorderBuffer, SendBuffer } from "./send-buffer.ts";
 import { TcpStack, type TcpStackOptions } from "./stack.ts";
 
