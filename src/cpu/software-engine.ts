@@ -17,7 +17,8 @@ export interface SoftwareEngineOptions {
 	readonly hotThreshold?: number;
 }
 
-const DEFAULT_HOT_THRESHOLD = 400;
+/** Interpreting a block that often costs what translating it does (docs/decisions/0004). */
+const DEFAULT_HOT_THRESHOLD = 3000;
 
 /**
  * What the CPUs of one worker share: generated code, decoded code and the table of helpers. Guest code runs on one CPU at a

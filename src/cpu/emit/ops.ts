@@ -95,6 +95,13 @@ export abstract class Ops {
 	abstract condition(cc: number): Expr;
 	/** The six arithmetic flags as they stand in RFLAGS. */
 	abstract arithmeticFlags(): Expr;
+	/**
+	 * The flags that the instruction leaves as they were, as an image to merge its own into. Where the next instructions set all
+	 * flags before anything can look at them, a reading may give 0 for them.
+	 */
+	flagsToKeep(): Expr {
+		return this.arithmeticFlags();
+	}
 	/** Offset of this instruction, and of the next one: i64 in 64-bit code, else i32 (cut to 16 bits in 16-bit code). */
 	abstract rip(): Expr;
 	abstract nextRip(): Expr;

@@ -83,7 +83,9 @@ define("CMPXCHG", (o) => {
 	const isEqual = o.f.let(alu(width, "Eq", destination, accumulator));
 	o.setFlags("sub", width, accumulator, destination);
 	o.setReg(0, width, destination, op("i32Eqz", isEqual));
-	o.write(0, select(isEqual, source, destination));
+	// Memory is written in any case; a register that was not equal keeps its upper half too.
+	if (o.isMem(0)) o.write(0, select(isEqual, source, destination));
+	else o.write(0, source, isEqual);
 });
 
 define(["CMPXCHG8B", "CMPXCHG16B"], (o) => {

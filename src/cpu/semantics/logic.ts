@@ -92,7 +92,7 @@ define("SAR", (o) => {
 
 /** Rotates change CF and OF alone. */
 function setRotateFlags(o: Ops, carry: Expr, overflow: Expr, isSome: Expr): void {
-	const others = op("i32And", o.arithmeticFlags(), i32(~(FLAG.CF | FLAG.OF)));
+	const others = op("i32And", o.flagsToKeep(), i32(~(FLAG.CF | FLAG.OF)));
 	o.setFlags("image", 32, op("i32Or", others, carryOverflow(carry, overflow)), undefined, undefined, isSome);
 }
 
@@ -211,7 +211,7 @@ define(["BT", "BTS", "BTR", "BTC"], (o) => {
 	};
 	const finish = (a: Expr) => {
 		const found = op("i32And", low32(alu(width, "ShrU", a, within)), i32(1));
-		o.setFlags("image", 32, op("i32Or", op("i32And", o.arithmeticFlags(), i32(~FLAG.CF)), found));
+		o.setFlags("image", 32, op("i32Or", op("i32And", o.flagsToKeep(), i32(~FLAG.CF)), found));
 	};
 	if (!isFar) {
 		const a = modifies ? o.readModify(0) : o.read(0);
@@ -254,7 +254,7 @@ for (const [mnemonic, isForward] of [
 		const a = o.read(1);
 		const isZero = o.f.let(alu(width, "Eqz", a));
 		const found = isForward ? alu(width, "Ctz", a) : alu(width, "Sub", constant(width, width === 64 ? 63 : 31), alu(width, "Clz", a));
-		o.setFlags("image", 32, op("i32Or", op("i32And", o.arithmeticFlags(), i32(~FLAG.ZF)), op("i32Shl", isZero, i32(6))));
+		o.setFlags("image", 32, op("i32Or", op("i32And", o.flagsToKeep(), i32(~FLAG.ZF)), op("i32Shl", isZero, i32(6))));
 		o.write(0, found, op("i32Eqz", isZero));
 	});
 
@@ -273,7 +273,7 @@ define("LZCNT", (o) => {
 });
 
 function setCountFlags(o: Ops, width: Width, a: Expr, count: Expr): void {
-	const others = op("i32And", o.arithmeticFlags(), i32(~(FLAG.CF | FLAG.ZF)));
+	const others = op("i32And", o.flagsToKeep(), i32(~(FLAG.CF | FLAG.ZF)));
 	const zf = op("i32Shl", alu(width, "Eqz", count), i32(6));
 	o.setFlags("image", 32, op("i32Or", op("i32Or", others, zf), alu(width, "Eqz", a)));
 	o.write(0, count);

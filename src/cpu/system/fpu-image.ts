@@ -47,8 +47,11 @@ function storeX87(state: CpuState, isWide: boolean): void {
 function loadX87(state: CpuState, isWide: boolean): void {
 	const fsw = view.getUint16(2, true);
 	const top = (fsw >> 11) & 7;
-	state.set("fcw", view.getUint16(0, true));
-	state.set("fsw", fsw & ~0x3800);
+	// Bits that a control word does not have are not loaded, and ES and B follow from flags and masks.
+	const fcw = (view.getUint16(0, true) & 0x1f7f) | 0x40;
+	const isPending = (fsw & ~fcw & 0x3f) !== 0;
+	state.set("fcw", fcw);
+	state.set("fsw", (fsw & ~0xb880) | (isPending ? 0x8080 : 0));
 	state.set("ftop", top);
 	state.set("ftagValid", view.getUint8(4));
 	state.set("fop", view.getUint16(6, true) & 0x7ff);

@@ -21,6 +21,25 @@ export function emitRegion(graph: RegionGraph, calls: Callables): FunctionBuilde
 	}
 }
 
+/** Set all six flags and read none, whatever their operands. */
+const SETS_ALL_FLAGS: ReadonlySet<string> = new Set(["ADD", "SUB", "CMP", "AND", "OR", "XOR", "TEST", "NEG", "IMUL", "MUL"]);
+/** Neither read nor write flags. */
+const NO_FLAGS: ReadonlySet<string> = new Set(["MOV", "MOVZX", "MOVSX", "MOVSXD", "LEA", "NOT", "BSWAP", "NOP", "XCHG", "CBW", "CWD"]);
+
+/**
+ * Whether the flags after the n-th instruction are overwritten before anybody can see them. An instruction with a memory
+ * operand may fault, and then they are seen.
+ */
+function areFlagsDeadAfter(block: RegionBlock, n: number): boolean {
+	for (const { insn } of block.insns.slice(n + 1)) {
+		const isPlain = insn.operands.every((operand) => (operand.kind === "reg" && operand.cls.startsWith("gpr")) || operand.kind === "imm");
+		if (!isPlain && insn.mnemonic !== "LEA") return false;
+		if (SETS_ALL_FLAGS.has(insn.mnemonic)) return true;
+		if (!NO_FLAGS.has(insn.mnemonic)) return false;
+	}
+	return false;
+}
+
 class RegionEmitter {
 	readonly #graph: RegionGraph;
 	readonly #ops: RegionOps;
@@ -146,6 +165,7 @@ class RegionEmitter {
 			ops.insn = insn;
 			ops.delta = delta;
 			ops.left = count - i;
+			ops.areFlagsDead = areFlagsDeadAfter(block, i);
 			ops.isEnded = false;
 			// What a branch leads to is emitted inside it, by the same `ops`: afterwards its fields tell of other instructions.
 			let hasBranched = false;

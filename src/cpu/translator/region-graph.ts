@@ -122,7 +122,8 @@ function link(phys: number, modeKey: number, insns: Map<number, Insn>, leaders: 
 			const next = delta + insn.lengthBytes;
 			const { flow } = insn.row;
 			if (flow === "jcc" || flow === "jmp") block.taken = directTarget(insn, delta);
-			if (flow === "jcc" || flow === "sys") block.fallThrough = next;
+			// INTO may fall through as well.
+			if (flow === "jcc" || flow === "sys" || flow === "int") block.fallThrough = next;
 			if (flow !== "none") break;
 			delta = next;
 			if (leaders.has(delta)) {
@@ -134,7 +135,7 @@ function link(phys: number, modeKey: number, insns: Map<number, Insn>, leaders: 
 	}
 	for (const block of blocks.values()) {
 		const last = block.insns.at(-1) as RegionInsn;
-		if (last.insn.row.flow === "sys") continue;
+		if (last.insn.row.flow === "sys" || last.insn.row.flow === "int") continue;
 		for (const way of [block.taken, block.fallThrough]) {
 			const successor = way === undefined ? undefined : blocks.get(way);
 			if (successor !== undefined && !block.successors.includes(successor)) block.successors.push(successor);

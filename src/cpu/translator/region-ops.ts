@@ -338,6 +338,13 @@ export class RegionOps extends Ops {
 		this.#known = this.isConditional ? undefined : { kind: source.kind, width: source.width, x, y, z };
 	}
 
+	/** Nothing looks at the flags between this instruction and one that sets them all. */
+	areFlagsDead = false;
+
+	override flagsToKeep(): Expr {
+		return this.areFlagsDead ? i32(0) : this.arithmeticFlags();
+	}
+
 	condition(cc: number): Expr {
 		if (this.#isInMemory) {
 			const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);

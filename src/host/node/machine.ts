@@ -14,6 +14,7 @@ import { nodeCodecs } from "./disk/codecs.ts";
 import { FileStore } from "./disk/file-store.ts";
 import { NodeHost } from "./host.ts";
 import { HostError } from "./host-error.ts";
+import { tuneWebAssembly } from "./wasm-tuning.ts";
 
 export type DiskFormat = "raw" | "qcow2" | "vmdk";
 /** Writes go to the file; into memory, to be gone with the machine. (`undoable` comes with the undoable disks.) */
@@ -45,6 +46,7 @@ const OVERHEAD_BYTES = 400 * 1024 * 1024;
  */
 export async function createMachine(options: NodeMachineOptions): Promise<CoreMachine> {
 	const { kernel, initrd, bios, disks = [], ...rest } = options;
+	tuneWebAssembly();
 	const images = {
 		kernel: await readImage("kernel", kernel),
 		initrd: await readImage("initrd", initrd),
