@@ -165,6 +165,7 @@ export class SoftwareCpu {
 		const { dispatch } = this.#engine.module;
 		const { base } = this.state;
 		this.#isStopRequested = false;
+		this.#engine.translator?.tick();
 		this.#slice = count;
 		i32[BUDGET] = count;
 		i32[BUDGET_TAKEN] = 0;

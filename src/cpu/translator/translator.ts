@@ -22,6 +22,8 @@ interface Region {
 const MAX_REGION_BYTES = 256 * 1024;
 /** Regions compiled together. */
 const BATCH = 12;
+/** Slices (of some 200 µs) that a hot block waits for company: a module costs 30 µs whatever is in it. */
+const PATIENCE_TICKS = 4;
 
 export interface TranslatorStats {
 	regions: number;
@@ -36,6 +38,8 @@ export class Translator {
 	readonly #memory: GuestMemory;
 	readonly #blocks: BlockCache;
 	readonly #queue: Block[] = [];
+	/** Slices since the queue was last emptied with something in it. */
+	#ticks = 0;
 	readonly #byPage = new Map<number, Region[]>();
 	readonly #regions = new Map<Block, Region>();
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
@@ -74,12 +78,16 @@ export class Translator {
 		return true;
 	}
 
-	get hasWork(): boolean {
-		return this.#queue.length > 0;
+	/** Called between slices: a block that is hot alone, a tight loop, must not wait for others for ever. */
+	tick(): void {
+		if (this.#queue.length === 0) return;
+		this.#ticks++;
+		if (this.#ticks >= PATIENCE_TICKS) this.compile();
 	}
 
 	/** Compiles and installs everything that is waiting. */
 	compile(): void {
+		this.#ticks = 0;
 		const module = this.#engine.newModule();
 		const regions: Region[] = [];
 		for (const block of this.#queue) {
