@@ -49,7 +49,7 @@ function addRun(program: Command, command: readonly string[], onExit: (code: num
 		.addOption(
 			option(
 				"--disk <file>",
-				"FILE[,format=raw|qcow2|vmdk][,mode=persistent|undoable|nonpersistent][,bus=virtio|ide]; repeatable",
+				"FILE[,format=raw|qcow2|vmdk|vhd|vhdx][,mode=persistent|nonpersistent|undoable|independent][,end=keep|commit|discard][,bus=virtio|ide]; repeatable",
 			).argParser(collect(parseDisk)),
 		)
 		.addOption(option("--cdrom <file>", "insert this CD").argParser(notYet("--cdrom", "CD drives are")))

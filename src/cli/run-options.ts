@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from "commander";
-import type { DiskFormat, DiskMode } from "../host/node/machine.ts";
+import { DISK_FORMATS, DISK_MODES, type DiskFormat, type DiskMode } from "../host/node/disk/attach.ts";
 import { parseDuration } from "../vm/quantity.ts";
 import { UsageError } from "./failure.ts";
 
@@ -15,7 +15,11 @@ export interface DiskOption {
 	readonly format?: DiskFormat;
 	readonly mode?: DiskMode;
 	readonly bus?: "virtio" | "ide";
+	/** What becomes of an undoable disk's changes when the machine has ended. */
+	readonly end?: DiskEnd;
 }
+
+export type DiskEnd = "keep" | "commit" | "discard";
 
 /** `run`'s options as they come out of the parser. */
 export interface RunOptions {
@@ -37,12 +41,13 @@ export interface RunOptions {
 }
 
 const DISK_KEYS: Readonly<Record<string, readonly string[]>> = {
-	format: ["raw", "qcow2", "vmdk"],
-	mode: ["persistent", "undoable", "nonpersistent"],
+	format: DISK_FORMATS,
+	mode: DISK_MODES,
 	bus: ["virtio", "ide"],
+	end: ["keep", "commit", "discard"],
 };
 
-/** `FILE[,format=…][,mode=…][,bus=…]`; a comma that belongs to the name is written twice. */
+/** `FILE[,format=…][,mode=…][,bus=…][,end=…]`; a comma that belongs to the name is written twice. */
 export function parseDisk(text: string): DiskOption {
 	const [path = "", ...settings] = text
 		.replaceAll(",,", "\0")
@@ -57,9 +62,8 @@ export function parseDisk(text: string): DiskOption {
 		if (!known.includes(value)) throw new InvalidArgumentError(`${key} is one of ${known.join(", ")}, not "${value}".`);
 		option[key] = value;
 	}
-	if (option.format !== undefined && option.format !== "raw")
-		throw new UsageError(`--disk ${path}: format ${option.format} is not there yet; use raw`);
-	if (option.mode === "undoable") throw new UsageError(`--disk ${path}: mode undoable is not there yet; use persistent or nonpersistent`);
+	if (option.end !== undefined && option.mode !== "undoable")
+		throw new UsageError(`--disk ${path}: end=${option.end} is for mode=undoable`);
 	if (option.bus === "ide") throw new UsageError(`--disk ${path}: bus ide is not there yet; use virtio`);
 	return { path, ...option } as DiskOption;
 }

@@ -34,6 +34,8 @@ const parse = object({
 			object({
 				disk: instance<Disk>("a disk", "read", "write", "flush", "close"),
 				bus: withDefault(oneOf("virtio", "ide"), "virtio"),
+				/** Snapshots leave it alone, and so does going back to one. */
+				isIndependent: withDefault(flag, false),
 			}),
 		),
 		[],
@@ -55,7 +57,7 @@ export type MachineOptions = {
 	readonly [Key in keyof Omit<MachineConfig, "memory" | "disks">]?: MachineConfig[Key] | undefined;
 } & {
 	readonly memory?: number | string;
-	readonly disks?: readonly { readonly disk: Disk; readonly bus?: "virtio" | "ide" }[];
+	readonly disks?: readonly { readonly disk: Disk; readonly bus?: "virtio" | "ide"; readonly isIndependent?: boolean }[];
 };
 
 /** @throws MachineError `config`, its message beginning with the key at fault */

@@ -1,42 +1,28 @@
 import { readFile, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
-import { dirname, resolve } from "node:path";
 import type { Disk } from "../../disk/disk.ts";
-import { Qcow2Disk, readHeader } from "../../disk/formats/qcow2/index.ts";
-import { RawDisk } from "../../disk/raw.ts";
 import { type MachineOptions, readConfig } from "../../vm/config.ts";
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine as CoreMachine } from "../../vm/machine.ts";
 import { OverlayDisk } from "../../vm/overlay-disk.ts";
 import { formatSize } from "../../vm/quantity.ts";
-import { nodeCodecs } from "./disk/codecs.ts";
-import { FileStore } from "./disk/file-store.ts";
+import { type DiskFile, openDisk } from "./disk/attach.ts";
 import { NodeHost } from "./host.ts";
 import { HostError } from "./host-error.ts";
 import { tuneWebAssembly } from "./wasm-tuning.ts";
-
-export type DiskFormat = "raw" | "qcow2" | "vmdk";
-/** Writes go to the file; into memory, to be gone with the machine. (`undoable` comes with the undoable disks.) */
-export type DiskMode = "persistent" | "nonpersistent";
-
-export interface DiskFile {
-	readonly path: string;
-	readonly format?: DiskFormat;
-	readonly mode?: DiskMode;
-	readonly isReadOnly?: boolean;
-}
 
 /** As the core's options, but kernel, initrd and bios may be paths, and disks may be files. */
 export type NodeMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bios" | "disks"> & {
 	readonly kernel?: string | Uint8Array | undefined;
 	readonly initrd?: string | Uint8Array | undefined;
 	readonly bios?: string | Uint8Array | undefined;
-	readonly disks?: readonly ({ readonly disk: Disk; readonly bus?: "virtio" | "ide" } | (DiskFile & { readonly bus?: "virtio" | "ide" }))[];
+	readonly disks?: readonly (
+		| { readonly disk: Disk; readonly bus?: "virtio" | "ide"; readonly isIndependent?: boolean }
+		| (DiskFile & { readonly bus?: "virtio" | "ide" })
+	)[];
 };
 
-/** More than anybody stacks on purpose; an image that stands on itself ends here. */
-const MAX_BACKING_DEPTH = 32;
 /** The engine, its code and Node itself, over and above guest RAM. */
 const OVERHEAD_BYTES = 400 * 1024 * 1024;
 
@@ -57,11 +43,12 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 	checkHostMemory(config.memory);
 	const opened: Disk[] = [];
 	try {
-		const attached: { disk: Disk; bus: "virtio" | "ide" }[] = [];
+		const attached: { disk: Disk; bus: "virtio" | "ide"; isIndependent: boolean }[] = [];
 		for (const spec of disks) {
 			const disk = "disk" in spec ? spec.disk : await openDisk(spec);
 			if (!("disk" in spec)) opened.push(disk);
-			attached.push({ disk, bus: spec.bus ?? "virtio" });
+			const isIndependent = "disk" in spec ? spec.isIndependent === true : spec.mode === "independent";
+			attached.push({ disk, bus: spec.bus ?? "virtio", isIndependent });
 		}
 		return assembleMachine({ ...rest, ...images, disks: attached }, new NodeHost());
 	} catch (error) {
@@ -86,39 +73,6 @@ async function readImage(key: string, source: string | Uint8Array | undefined): 
 		if (code === "EACCES") throw new HostError("bad-file", `${key}: ${source}: no permission to read it`, { cause: error });
 		throw new HostError("bad-file", `${key}: ${source}: ${message}`, { cause: error });
 	}
-}
-
-/** @throws DiskError, HostError */
-export async function openDisk(file: DiskFile): Promise<Disk> {
-	const isScratch = file.mode === "nonpersistent";
-	const disk = await openFormat(file.path, file.format ?? "raw", isScratch || file.isReadOnly === true);
-	return isScratch ? new OverlayDisk(disk) : disk;
-}
-
-async function openFormat(path: string, format: DiskFormat, isReadOnly: boolean, depth = 0): Promise<Disk> {
-	if (format === "vmdk") throw new HostError("unsupported", `disk: ${path}: format vmdk is not there yet; use raw or qcow2`);
-	if (depth > MAX_BACKING_DEPTH)
-		throw new HostError("bad-file", `disk: ${path}: more than ${MAX_BACKING_DEPTH} images stand on one another`);
-	const store = await FileStore.open(path, { isReadOnly });
-	try {
-		if ((await store.size()) === 0) throw new HostError("bad-file", `disk: ${path} is empty`);
-		if (format === "raw") return await RawDisk.open(store);
-		const { backingFile, backingFormat } = await readHeader(store);
-		// Relative to the image that names it, as every tool has it.
-		const backing =
-			backingFile === undefined
-				? {}
-				: { backing: await openFormat(resolve(dirname(path), backingFile), formatOf(backingFormat), true, depth + 1) };
-		return await Qcow2Disk.open(store, { codecs: nodeCodecs, ...backing });
-	} catch (error) {
-		await store.close();
-		throw error;
-	}
-}
-
-/** An image that does not say what it stands on stands on a raw one: guessing from contents lets a guest choose. */
-function formatOf(name: string | undefined): DiskFormat {
-	return name === "qcow2" || name === "vmdk" ? name : "raw";
 }
 
 /** A guest larger than the host would swap, or be killed, long after the mistake. */
