@@ -38,6 +38,7 @@ export interface RunOptions {
 	/** Nanoseconds. */
 	readonly timeout?: number;
 	readonly stats?: string;
+	readonly profile?: boolean;
 }
 
 const DISK_KEYS: Readonly<Record<string, readonly string[]>> = {

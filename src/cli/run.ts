@@ -95,6 +95,7 @@ function serialTargets(options: RunOptions): readonly SerialTarget[] {
 async function machineOptions({ image, command, options }: RunRequest, purpose: Purpose): Promise<NodeMachineOptions> {
 	const common: NodeMachineOptions = {
 		engine: options.engine,
+		profile: options.profile === true,
 		serialPorts: serialTargets(options).length,
 		debugExit: options.debugExit || purpose !== "interactive",
 		// A guest that is to answer by its exit code must not start over instead.

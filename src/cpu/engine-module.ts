@@ -30,14 +30,17 @@ export class EngineModule {
 	#slotCount = 0;
 	/** Modules instantiated so far (engines have limits). */
 	moduleCount = 0;
+	/** Generated functions carry names, for profilers: `region…`, `handler…`. */
+	readonly isNamed: boolean;
 
-	constructor(memory: WebAssembly.Memory, helpers: Readonly<Record<string, Helper>>) {
+	constructor(memory: WebAssembly.Memory, helpers: Readonly<Record<string, Helper>>, isNamed = false) {
+		this.isNamed = isNamed;
 		this.memory = memory;
 		this.memoryPages = memory.buffer.byteLength / 65536;
 		this.table = new WebAssembly.Table({ element: "anyfunc", initial: 4096 });
 		this.#helpers = helpers;
 		const counts = new Map(Object.keys(helpers).map((name) => [name, ARGUMENT_COUNTS[name] ?? 4]));
-		const module = new WebAssembly.Module(buildCoreModule(this.memoryPages, counts));
+		const module = new WebAssembly.Module(buildCoreModule(this.memoryPages, counts, isNamed));
 		const instance = new WebAssembly.Instance(module, { engine: { memory, table: this.table }, helpers });
 		this.#core = instance.exports;
 	}
@@ -85,7 +88,7 @@ export class EngineModule {
 export class GeneratedModule implements Callables {
 	readonly #engine: EngineModule;
 	readonly #imports: string[] = [];
-	readonly #bodies: { slot: number; body: FunctionBuilder }[] = [];
+	readonly #bodies: { slot: number; body: FunctionBuilder; name: string }[] = [];
 
 	constructor(engine: EngineModule) {
 		this.#engine = engine;
@@ -99,8 +102,9 @@ export class GeneratedModule implements Callables {
 		return this.#imports.length - 1;
 	}
 
-	add(slot: number, body: FunctionBuilder): void {
-		this.#bodies.push({ slot, body });
+	/** `name` is for profilers. */
+	add(slot: number, body: FunctionBuilder, name: string): void {
+		this.#bodies.push({ slot, body, name });
 	}
 
 	get functionCount(): number {
@@ -116,7 +120,11 @@ export class GeneratedModule implements Callables {
 			const { params, result, from } = this.#engine.signatureOf(name);
 			module.importFunction(from, name, params, result);
 		}
-		for (const [i, { body }] of this.#bodies.entries()) module.export(`f${i}`, module.function(body));
+		for (const [i, { body, name }] of this.#bodies.entries()) {
+			const index = module.function(body);
+			module.export(`f${i}`, index);
+			if (this.#engine.isNamed) module.nameFunction(index, name);
+		}
 		return module.finish();
 	}
 

@@ -15,6 +15,8 @@ export const MAX_CPUS = Math.floor((RECORDS_FIRST - CPUS_FIRST) / CPU_BYTES);
 export interface SoftwareEngineOptions {
 	/** Runs of a block before it is translated; 0: never. */
 	readonly hotThreshold?: number;
+	/** Generated functions carry names for profilers. */
+	readonly isNamed?: boolean;
 }
 
 /** Interpreting a block that often costs what translating it does (docs/decisions/0004). */
@@ -41,7 +43,7 @@ export class SoftwareEngine {
 			slowProbe: (cpu, request) => this.#at(cpu).mmu.slowProbe(request),
 		};
 		for (const [name, helper] of Object.entries(SYSTEM_HELPERS)) helpers[name] = (cpu, a, b, c) => helper(this.#at(cpu), a, b, c);
-		this.module = new EngineModule(memory.memory, helpers);
+		this.module = new EngineModule(memory.memory, helpers, options.isNamed);
 		this.handlers = new HandlerFactory(this.module);
 		this.blocks = new BlockCache(memory, this.handlers);
 		const hotThreshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;

@@ -48,6 +48,8 @@ const parse = object({
 	onReset: withDefault(oneOf("reboot", "stop"), "reboot"),
 	/** Guest time follows the host's clock, or counts instructions (one nanosecond each; idle time is skipped). */
 	time: withDefault(oneOf("host", "instructions"), "host"),
+	/** Generated code carries names, so that a profiler of the host's tells regions and handlers apart. */
+	profile: withDefault(flag, false),
 });
 
 /** A whole configuration, defaults filled in. */

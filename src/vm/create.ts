@@ -37,7 +37,10 @@ export function assembleMachine(options: MachineOptions, host: Host): Machine {
 			machine.post(work);
 		},
 	});
-	const engine = new SoftwareEngine(memory, config.engine === "interpret" ? { hotThreshold: 0 } : {});
+	const engine = new SoftwareEngine(memory, {
+		isNamed: config.profile,
+		...(config.engine === "interpret" ? { hotThreshold: 0 } : {}),
+	});
 	const random32 = randomSource(host);
 	for (let index = 0; index < config.cpus; index++) {
 		const environment = {

@@ -35,7 +35,7 @@ export function coreFunctions(): ReadonlyMap<string, CoreFunction> {
  * Builds the core module: every core function exported under its name; `imports` are JavaScript helpers of type
  * (i32 cpu, i32, i32, i32) → i32 or narrower, from module "helpers"; memory is "engine"."memory", table "engine"."table".
  */
-export function buildCoreModule(memoryPages: number, imports: ReadonlyMap<string, number>): Uint8Array {
+export function buildCoreModule(memoryPages: number, imports: ReadonlyMap<string, number>, isNamed = false): Uint8Array {
 	const module = new ModuleBuilder();
 	module.type(HANDLER_PARAMS, "i32"); // type 0: what the function table holds
 	module.importMemory("engine", "memory", memoryPages);
@@ -56,6 +56,7 @@ export function buildCoreModule(memoryPages: number, imports: ReadonlyMap<string
 		build(f, calls);
 		module.define(indices.get(name) as number, f);
 		module.export(name, indices.get(name) as number);
+		if (isNamed) module.nameFunction(indices.get(name) as number, name);
 	}
 	return module.finish();
 }

@@ -129,7 +129,7 @@ function vector(name: string, a: readonly number[], b?: readonly number[], ...wo
 	f.return(f.param(1));
 	f.unreachable();
 	const slot = engine.reserveSlot();
-	module.add(slot, f);
+	module.add(slot, f, "under test");
 	module.instantiate();
 	(engine.table.get(slot) as (cpu: number, record: number) => number)(0, 0);
 	return [...bytes.slice(RESULT, RESULT + (result === "v128" ? 16 : 4))];

@@ -35,11 +35,11 @@ export class HandlerFactory {
 		this.undefinedOpcode = engine.reserveSlot();
 		this.tooLong = engine.reserveSlot();
 		const module = engine.newModule();
-		module.add(this.head, buildHead());
-		module.add(this.end, buildEnd(module.index("dispatch")));
-		module.add(this.stale, buildStale());
-		module.add(this.undefinedOpcode, buildRaise(6, -1));
-		module.add(this.tooLong, buildRaise(13, 0));
+		module.add(this.head, buildHead(), "head");
+		module.add(this.end, buildEnd(module.index("dispatch")), "end");
+		module.add(this.stale, buildStale(), "stale");
+		module.add(this.undefinedOpcode, buildRaise(6, -1), "#UD");
+		module.add(this.tooLong, buildRaise(13, 0), "#GP");
 		module.instantiate();
 	}
 
@@ -64,11 +64,11 @@ export class HandlerFactory {
 	flush(): void {
 		if (this.#wanted.length === 0) return;
 		const module = this.#engine.newModule();
-		for (const { slot, insn, modeKey } of this.#wanted) {
+		for (const { key, slot, insn, modeKey } of this.#wanted) {
 			const ops = new InterpreterOps(module, modeKey);
 			ops.insn = insn;
 			meaningOf(insn)?.emit(ops);
-			module.add(slot, ops.finish());
+			module.add(slot, ops.finish(), `${insn.mnemonic} ${key}`);
 		}
 		this.#wanted = [];
 		module.instantiate();

@@ -46,7 +46,7 @@ for (const [codeBits, modeKey] of [
 			const ops = new InterpreterOps(module, modeKey);
 			ops.insn = insn;
 			meaningOf(insn)?.emit(ops);
-			module.add(engine.reserveSlot(), ops.finish());
+			module.add(engine.reserveSlot(), ops.finish(), "under test");
 		}
 		module.instantiate();
 		expect(module.functionCount).toBe(insns.length);

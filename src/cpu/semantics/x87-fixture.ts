@@ -45,7 +45,7 @@ export class X87Fixture {
 		const module = this.#engine.newModule();
 		const end = new FunctionBuilder(HANDLER_PARAMS, "i32");
 		end.return(i32(DONE));
-		module.add(this.#end, end);
+		module.add(this.#end, end, "end");
 		module.instantiate();
 		this.allowStores(true);
 		this.set("cr0", 0x31);
@@ -76,7 +76,7 @@ export class X87Fixture {
 		ops.insn = insn;
 		meaningOf(insn)?.emit(ops);
 		const slot = this.#engine.reserveSlot();
-		module.add(slot, ops.finish());
+		module.add(slot, ops.finish(), "under test");
 		module.instantiate();
 		const handler = this.#engine.table.get(slot) as (cpu: number, record: number) => number;
 		return () => {

@@ -57,7 +57,7 @@ export class Translator {
 		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
 		f.return(i32(EXIT.lookup));
 		f.unreachable();
-		module.add(slot, f);
+		module.add(slot, f, "gone");
 		module.instantiate();
 		this.#gone = engine.table.get(slot);
 		blocks.listener = {
@@ -97,7 +97,7 @@ export class Translator {
 			const code = emitRegion(graph, module);
 			if (code.code.length > MAX_REGION_BYTES) continue;
 			const slot = this.#engine.reserveSlot();
-			module.add(slot, code);
+			module.add(slot, code, `region ${block.phys.toString(16)}`);
 			const region: Region = { slot, block, firstByte: graph.firstByte, endByte: graph.endByte, isDead: false };
 			regions.push(region);
 			this.#regions.set(block, region);
