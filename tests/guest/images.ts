@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { findTool } from "../../src/host/node/command.ts";
 import { ensureImage } from "../../src/host/node/image/build.ts";
 import { findRecipe } from "../../src/host/node/image/recipes.ts";
-import { imageFile, type StoredImage } from "../../src/host/node/image/store.ts";
+import { ImageStore, imageFile, type StoredImage } from "../../src/host/node/image/store.ts";
 
 /**
  * The image, built if need be; or why this host cannot have it, for tests to skip with. Only a lack of tools or of the
@@ -21,6 +21,13 @@ export async function imageOrReason(name: string): Promise<StoredImage | string>
 		if (/Temporary failure|Could not resolve|Could not connect|Unable to fetch|Failed to fetch/.test(message)) return message;
 		throw error;
 	}
+}
+
+/** The image if somebody has built it, or has tests build it (BASENJI_BUILD_IMAGES=1): a whole Debian takes minutes and a network. */
+export async function builtImageOrReason(name: string): Promise<StoredImage | string> {
+	if (process.env.BASENJI_BUILD_IMAGES === "1") return imageOrReason(name);
+	const images = await new ImageStore().list();
+	return images.find(({ manifest }) => manifest.name === name) ?? `image ${name} is not built; npm run test:full builds it`;
 }
 
 export interface BootFiles {
