@@ -54,6 +54,9 @@ export class SoftwareEngine {
 				for (const { state } of this.#contexts) redirectJumps(state, slots);
 			};
 		}
+		memory.pages.onSeal = () => {
+			for (const context of this.#contexts) context.mmu.dropAllWriteTags();
+		};
 		memory.onMapChanged = () => {
 			for (const context of this.#contexts) context.mmu.flush(false);
 		};

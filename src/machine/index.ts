@@ -6,4 +6,5 @@ export * from "./pci.ts";
 export * from "./pci-config.ts";
 export * from "./pci-msi.ts";
 export * from "./processor.ts";
+export * from "./ram-pages.ts";
 export * from "./wire.ts";

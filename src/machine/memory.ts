@@ -1,6 +1,7 @@
 import { assert } from "../base/assert.ts";
 import { GIB, type HostOffset, PAGE_BYTES, type PhysAddr } from "../base/units.ts";
 import { BusConflictError, type IoHandler, readSplit, writeSplit } from "./bus.ts";
+import { RamPages } from "./ram-pages.ts";
 
 /**
  * Guest-physical memory. One shared `WebAssembly.Memory` holds, from 0, the engine's own area (CPU states, TLBs, decoded
@@ -46,6 +47,8 @@ export class GuestMemory implements DmaPort {
 	readonly view: DataView;
 	readonly ramBytes: number;
 	readonly lowRamBytes: number;
+	/** Which pages of RAM were written, or are yet to be brought in. */
+	readonly pages: RamPages;
 	/** Sorted by `first`; overlap is refused. */
 	readonly #regions: Region[] = [];
 	#romEnd: HostOffset;
@@ -63,6 +66,7 @@ export class GuestMemory implements DmaPort {
 		this.bytes = new Uint8Array(this.memory.buffer);
 		this.view = new DataView(this.memory.buffer);
 		this.lowRamBytes = Math.min(ramBytes, LOW_RAM_LIMIT);
+		this.pages = new RamPages(ENGINE_BYTES, ramBytes);
 		this.#romEnd = ENGINE_BYTES + ramBytes;
 		// The legacy video and option-ROM window is a hole in RAM: devices and ROM go there.
 		const legacyHole = 0xa0000;
@@ -153,6 +157,7 @@ export class GuestMemory implements DmaPort {
 		if (region.hostOffset === undefined) return MMIO;
 		const pageAddr = addr - (addr % PAGE_BYTES);
 		const hostOffset = region.hostOffset + (pageAddr - region.first);
+		this.pages.willReadRange(hostOffset, 1);
 		return { kind: region.isWritable === true ? "ram" : "rom", hostOffset };
 	}
 
@@ -162,6 +167,7 @@ export class GuestMemory implements DmaPort {
 		if (region === undefined) return bytes === 4 ? 0xffff_ffff : bytes === 2 ? 0xffff : 0xff;
 		if (region.handler !== undefined) return readSplit(region.handler, addr - region.first, bytes);
 		const at = (region.hostOffset as number) + (addr - region.first);
+		this.pages.willReadRange(at, 1);
 		if (bytes === 4) return this.view.getUint32(at, true);
 		return bytes === 2 ? this.view.getUint16(at, true) : this.view.getUint8(at);
 	}
@@ -176,6 +182,7 @@ export class GuestMemory implements DmaPort {
 		}
 		if (region.isWritable !== true) return;
 		const at = (region.hostOffset as number) + (addr - region.first);
+		this.pages.willWriteRange(at, 1);
 		if (bytes === 4) this.view.setUint32(at, value, true);
 		else if (bytes === 2) this.view.setUint16(at, value, true);
 		else this.view.setUint8(at, value);
@@ -186,6 +193,7 @@ export class GuestMemory implements DmaPort {
 			if (region?.hostOffset === undefined) into.fill(0xff, at, at + count);
 			else {
 				const start = region.hostOffset + (addr - region.first);
+				this.pages.willReadRange(start, count);
 				into.set(this.bytes.subarray(start, start + count), at);
 			}
 		});
@@ -194,9 +202,16 @@ export class GuestMemory implements DmaPort {
 	write(to: PhysAddr, from: Uint8Array): void {
 		this.#spans(to, from.length, (region, addr, at, count) => {
 			if (region?.hostOffset === undefined || region.isWritable !== true) return;
-			this.onDmaWrite(addr, count);
-			this.bytes.set(from.subarray(at, at + count), region.hostOffset + (addr - region.first));
+			const start = region.hostOffset + (addr - region.first);
+			this.announceWrite(addr, start, count);
+			this.bytes.set(from.subarray(at, at + count), start);
 		});
+	}
+
+	/** To be called before a device changes RAM at [addr, addr+count), which lies at `hostOffset`. */
+	announceWrite(addr: PhysAddr, hostOffset: HostOffset, count: number): void {
+		this.pages.willWriteRange(hostOffset, count);
+		this.onDmaWrite(addr, count);
 	}
 
 	#spans(first: PhysAddr, count: number, visit: (region: Region | undefined, addr: PhysAddr, at: number, count: number) => void) {

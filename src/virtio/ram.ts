@@ -41,7 +41,11 @@ export class Ram {
 
 	/** Where [addr, addr+count) lies, if all of it is RAM and in one piece. `count` may be 0. */
 	locate(addr: PhysAddr, count: number): HostOffset {
-		for (const span of this.#spans) if (addr >= span.first && addr + count <= span.end) return addr + span.shift;
+		for (const span of this.#spans)
+			if (addr >= span.first && addr + count <= span.end) {
+				this.memory.pages.willReadRange(addr + span.shift, count);
+				return addr + span.shift;
+			}
 		return this.#locateByPage(addr, count);
 	}
 
@@ -59,9 +63,9 @@ export class Ram {
 		return start + (addr - first);
 	}
 
-	/** To be called before bytes at [addr, addr+count) change. */
+	/** To be called before bytes at [addr, addr+count), known to be RAM, change. */
 	announce(addr: PhysAddr, count: number): void {
-		this.memory.onDmaWrite(addr, count);
+		this.memory.announceWrite(addr, this.locate(addr, count), count);
 	}
 
 	/** A little-endian 16-bit load that sees everything the other processor wrote before it. `at` is even. */

@@ -260,6 +260,11 @@ export class Mmu {
 		this.tables.dropWriteTags(physPage);
 	}
 
+	/** No store may go ahead any more without asking: pages count as unwritten again. */
+	dropAllWriteTags(): void {
+		this.tables.dropAllWriteTags();
+	}
+
 	/** Everything derived is void: the state was loaded or reset. */
 	clear(): void {
 		this.tables.clear();
@@ -353,11 +358,15 @@ export class Mmu {
 		if (span.kind === PAGE.device) return true;
 		const host = walker.pages.hostOffset;
 		span.host = host + within;
+		const { pages } = this.#memory;
+		const ramPage = pages.indexOf(host);
+		if (span.kind === PAGE.ram && (access & ACCESS.write) !== 0) pages.willWrite(ramPage);
 		const tlb = tlbOf(access);
 		if (tlb === TLB.user && this.#isAlignmentChecked) return true;
 		if (this.breakpoints.isWatchedPage(lo, hi)) return true;
 		const physPage = Math.floor(page / PAGE_BYTES);
-		const canWrite = span.kind === PAGE.ram && walker.mayWrite && walker.isDirty && !this.#code.hasCode(physPage);
+		const isPlain = span.kind === PAGE.ram && walker.mayWrite && walker.isDirty && pages.isDirty(ramPage);
+		const canWrite = isPlain && !this.#code.hasCode(physPage);
 		this.tables.fill(tlb, lo, hi, host, canWrite, walker.isGlobal, physPage, walker.pageShift);
 		return true;
 	}

@@ -1,4 +1,6 @@
+import { PAGE_BYTES } from "../../base/units.ts";
 import { ENGINE_BYTES, type GuestMemory, LOW_RAM_LIMIT } from "../../machine/memory.ts";
+import type { RamPages } from "../../machine/ram-pages.ts";
 
 /** What a physical page is to a plain load or store. */
 export const PAGE = { device: 0, rom: 1, ram: 2 } as const;
@@ -14,21 +16,28 @@ export class PhysicalPages {
 	readonly #memory: GuestMemory;
 	readonly #lowRamBytes: number;
 	readonly #highRamEnd: number;
+	readonly #pages: RamPages;
 
 	constructor(memory: GuestMemory) {
 		this.#memory = memory;
+		this.#pages = memory.pages;
 		this.#lowRamBytes = memory.lowRamBytes;
 		this.#highRamEnd = memory.ramBytes > LOW_RAM_LIMIT ? FOUR_GIB + memory.ramBytes - LOW_RAM_LIMIT : 0;
 	}
 
-	/** @param page physical address of the page (bits 11:0 zero). Returns a PAGE kind and sets `hostOffset`. */
+	/**
+	 * @param page physical address of the page (bits 11:0 zero). Returns a PAGE kind and sets `hostOffset`; the page's bytes are
+	 * there to be read.
+	 */
 	find(page: number): number {
 		if (page < HOLE_FIRST ? page < this.#lowRamBytes : page >= HOLE_END && page < this.#lowRamBytes) {
 			this.hostOffset = ENGINE_BYTES + page;
+			this.#pages.willRead(page / PAGE_BYTES);
 			return PAGE.ram;
 		}
 		if (page >= FOUR_GIB && page < this.#highRamEnd) {
 			this.hostOffset = ENGINE_BYTES + LOW_RAM_LIMIT + (page - FOUR_GIB);
+			this.#pages.willRead((LOW_RAM_LIMIT + page - FOUR_GIB) / PAGE_BYTES);
 			return PAGE.ram;
 		}
 		const found = this.#memory.pageAt(page);

@@ -166,6 +166,15 @@ export class TlbTables {
 		this.#dropWrites(this.#global, physPage);
 	}
 
+	/** Plain stores stop everywhere. */
+	dropAllWriteTags(): void {
+		const end = FIRST_WORD + TLB.count * TLB_WORDS;
+		for (let entry = FIRST_WORD; entry < end; entry += 1 << ENTRY_SHIFT) {
+			this.#i32[entry + WRITE_TAG] = -1;
+			this.#i32[entry + WRITE_TAG + 1] = -1;
+		}
+	}
+
 	#dropWrites(journal: Journal, physPage: number): void {
 		const i32 = this.#i32;
 		for (let at = 0; at < journal.count; at++) {

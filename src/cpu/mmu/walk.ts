@@ -245,6 +245,7 @@ export class PageWalker {
 			const phys = this.#entryAddr[level] as number;
 			const within = phys & 0xfff;
 			if (this.pages.find(phys - within) !== PAGE.ram) continue;
+			this.#memory.pages.willWriteRange(this.pages.hostOffset, 1);
 			const index = (this.pages.hostOffset + within) >>> 2;
 			if (Atomics.compareExchange(this.#words, index, low, low | wanted) !== low) return RETRY;
 		}

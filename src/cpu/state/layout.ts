@@ -190,7 +190,8 @@ export const TLB_ENTRY_BYTES = 32;
 export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES;
 /**
  * Offsets in an entry. Tags are linear page addresses (bits 11:0 zero), or -1. `addend` + low 32 bits of a linear address
- * = offset in the memory. A write tag stands only when a plain store may go ahead: page writable, dirty, RAM, no code on it.
+ * = offset in the memory. A write tag stands only when a plain store may go ahead: page writable, dirty (in its
+ * translation and for snapshots), RAM, no code on it.
  */
 export const TLB_ENTRY = { readTag: 0, writeTag: 8, addend: 16, isGlobal: 20, physPage: 24 } as const;
 
