@@ -3,6 +3,7 @@ export * from "./chain.ts";
 export * from "./console.ts";
 export * from "./core.ts";
 export * from "./device.ts";
+export * from "./net/index.ts";
 export * from "./pci-transport.ts";
 export * from "./ram.ts";
 export * from "./rng.ts";

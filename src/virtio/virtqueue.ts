@@ -148,6 +148,13 @@ export class Virtqueue {
 		return chain;
 	}
 
+	/** Puts back the request taken last, as if it had never been: there was not enough for what it was wanted for. */
+	unpop(chain: Chain): void {
+		if (chain.epoch !== this.#epoch) return;
+		this.#nextAvail = (this.#nextAvail - 1) & 0xffff;
+		this.#free.push(chain);
+	}
+
 	/** Gathers the buffers of a chain; answers what is wrong with it. */
 	#collect(chain: Chain, head: number): string | undefined {
 		const { view } = this.#ram;

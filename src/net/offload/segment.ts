@@ -1,0 +1,58 @@
+import { readU16, readU32, writeU16, writeU32 } from "../frames/address.ts";
+import { internetChecksum } from "../frames/checksum.ts";
+import { PROTOCOL_TCP } from "../frames/ipv4.ts";
+import { TCP_FIN, TCP_HEADER_BYTES, TCP_PSH } from "../frames/tcp.ts";
+import { type IpPlace, locateIp, pseudoSumOf } from "./locate.ts";
+
+const TCP_CWR = 0x80;
+
+/**
+ * Cuts a TCP super-frame, as a driver hands it to a card that segments, into frames with at most `segmentBytes` of payload
+ * each, all their checksums right. The headers in front are repeated with lengths, identification, sequence number and
+ * flags set as a host that had cut it itself would have (RFC 9293 §3.8; FIN and PSH at the last, CWR at the first: RFC 3168
+ * §6.1.2). `undefined` when it is no TCP over IP.
+ */
+export function segmentTcp(frame: Uint8Array, segmentBytes: number): Uint8Array[] | undefined {
+	const place = locateIp(frame, false);
+	if (place === undefined || place.protocol !== PROTOCOL_TCP || place.isFragment || segmentBytes < 1) return undefined;
+	const { transportAt } = place;
+	if (transportAt + TCP_HEADER_BYTES > frame.length) return undefined;
+	const payloadAt = transportAt + (frame[transportAt + 12]! >>> 4) * 4;
+	if (payloadAt < transportAt + TCP_HEADER_BYTES || payloadAt > frame.length) return undefined;
+	const payloadBytes = frame.length - payloadAt;
+	const segments: Uint8Array[] = [];
+	let at = 0;
+	do {
+		const count = Math.min(segmentBytes, payloadBytes - at);
+		const segment = new Uint8Array(payloadAt + count);
+		segment.set(frame.subarray(0, payloadAt));
+		segment.set(frame.subarray(payloadAt + at, payloadAt + at + count), payloadAt);
+		finishSegment(segment, place, { index: segments.length, at, isLast: at + count >= payloadBytes });
+		segments.push(segment);
+		at += count;
+	} while (at < payloadBytes);
+	return segments;
+}
+
+function finishSegment(
+	segment: Uint8Array,
+	place: IpPlace,
+	{ index, at, isLast }: { readonly index: number; readonly at: number; readonly isLast: boolean },
+): void {
+	const { ipAt, transportAt } = place;
+	if (place.isIpv6) writeU16(segment, ipAt + 4, segment.length - ipAt - 40);
+	else {
+		writeU16(segment, ipAt + 2, segment.length - ipAt);
+		writeU16(segment, ipAt + 4, readU16(segment, ipAt + 4) + index);
+		writeU16(segment, ipAt + 10, 0);
+		writeU16(segment, ipAt + 10, internetChecksum(segment, ipAt, transportAt));
+	}
+	writeU32(segment, transportAt + 4, readU32(segment, transportAt + 4) + at);
+	let flags = segment[transportAt + 13]!;
+	if (!isLast) flags &= ~(TCP_FIN | TCP_PSH);
+	if (index > 0) flags &= ~TCP_CWR;
+	segment[transportAt + 13] = flags;
+	writeU16(segment, transportAt + 16, 0);
+	const sum = pseudoSumOf(segment, place, segment.length - transportAt);
+	writeU16(segment, transportAt + 16, internetChecksum(segment, transportAt, segment.length, sum));
+}
