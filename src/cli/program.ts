@@ -1,21 +1,10 @@
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { RECIPES } from "../host/node/image/recipes.ts";
+import { addDisk } from "./disk-program.ts";
 import { doctor } from "./doctor.ts";
 import { buildImages, listImages, removeImages } from "./image-command.ts";
+import { option } from "./option.ts";
 import { collect, notYet, onlyNone, parseCpus, parseDisk, parseSerial, parseTimeout, type RunOptions } from "./run-options.ts";
-
-/** Every flag has an environment variable: --debug-exit is BASENJI_DEBUG_EXIT. */
-function option(flags: string, description: string): Option {
-	const made = new Option(flags, description);
-	return made.env(
-		`BASENJI_${
-			made.long
-				?.replace(/^--(no-)?/, "$1")
-				.replaceAll("-", "_")
-				.toUpperCase() ?? ""
-		}`,
-	);
-}
 
 /**
  * The command line. `onExit` gets the exit code of whatever was asked for.
@@ -29,6 +18,7 @@ export function makeProgram(command: readonly string[], onExit: (code: number) =
 		.configureOutput({ outputError: () => {} });
 	addRun(program, command, onExit);
 	addImage(program);
+	addDisk(program, onExit);
 	program
 		.command("doctor")
 		.description("say what this host can do, and what it lacks")

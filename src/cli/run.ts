@@ -8,6 +8,7 @@ import { progressOn } from "../host/node/progress.ts";
 import { unimplementedReports } from "../machine/device.ts";
 import { readConfig } from "../vm/config.ts";
 import type { Machine, MachineExit } from "../vm/machine.ts";
+import { endDisks } from "./disk-end.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
 import type { RunOptions, SerialTarget } from "./run-options.ts";
 import { scratchDisk } from "./scratch-disk.ts";
@@ -54,6 +55,8 @@ export async function run(request: RunRequest): Promise<number> {
 		const exit = await machine.finished();
 		clearTimeout(timer);
 		terminal?.close();
+		// After a failure of ours nothing is decided: the layers stay.
+		if (exit.reason !== "failed") await endDisks(options.disk);
 		if (options.stats !== undefined) await writeStats(options.stats, machine, exit);
 		return exitCode(exit, verdict, purpose, options);
 	} finally {

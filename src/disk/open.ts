@@ -26,6 +26,8 @@ export interface OpenImageOptions {
 	readonly codecs?: Codecs;
 	/** Opens a damaged image for writing all the same. */
 	readonly force?: boolean;
+	/** The id or name of an internal snapshot of a qcow2 image: what the disk was then, for reading only. */
+	readonly snapshot?: string;
 }
 
 export interface ImageLayer {
@@ -76,12 +78,15 @@ export async function openImage(files: ImageFiles, place: string, options: OpenI
 async function openLayer(files: ImageFiles, place: string, options: OpenImageOptions, above: readonly string[]): Promise<OpenedImage> {
 	if (above.includes(place)) throw new DiskError("corrupt", place, `stands on itself: ${[...above, place].join(" on ")}`);
 	if (above.length >= MAX_LAYERS) throw new DiskError("unsupported", place, `a chain of more than ${MAX_LAYERS} images`);
-	const isReadOnly = options.isReadOnly ?? false;
+	const isReadOnly = options.isReadOnly ?? options.snapshot !== undefined;
 	const store = await files.open(place, { isReadOnly });
 	let below: OpenedImage | undefined;
 	try {
 		const format = options.format ?? (await probeFormat(store));
+		if (options.snapshot !== undefined && format !== "qcow2")
+			throw new DiskError("unsupported", place, `internal snapshots are for qcow2, and this is ${format}`);
 		const parent = await parentOf(store, format);
+		if (above.length > 0 && options.format === undefined) checkGuess(place, format, parent !== undefined);
 		if (parent !== undefined) {
 			const parentPlace = files.resolve(place, localName(place, parent.name));
 			below = await openLayer(files, parentPlace, parentOptions(options, parent.format), [...above, place]);
@@ -93,6 +98,20 @@ async function openLayer(files: ImageFiles, place: string, options: OpenImageOpt
 		await below?.disk.close();
 		throw error;
 	}
+}
+
+/**
+ * An image above did not say what it stands on. A guest may have written a header into what was its raw disk, to be shown
+ * whatever files it names: such a guess has to be borne out by the file's name.
+ */
+function checkGuess(place: string, format: DiskFormat, hasParent: boolean): void {
+	if (
+		format === "raw" ||
+		(!hasParent && format !== "vmdk") ||
+		/\.(qcow2?|vmdk|vhdx?|vpc|img)$/i.exec(place)?.[1]?.startsWith(format.slice(0, 3))
+	)
+		return;
+	throw new DiskError("unsupported", place, `looks like ${format} and names further files, but the image above does not say its format`);
 }
 
 function parentOptions(options: OpenImageOptions, format: DiskFormat | undefined): OpenImageOptions {
@@ -162,6 +181,7 @@ async function openFormat(
 			return Qcow2Disk.open(store, {
 				isReadOnly,
 				force: options.force ?? false,
+				...(options.snapshot === undefined ? {} : { snapshot: options.snapshot }),
 				...withCodecs,
 				...(parent === undefined ? {} : { backing: parent }),
 			});

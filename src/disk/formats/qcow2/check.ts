@@ -1,3 +1,4 @@
+import { type ImageCheckReport, type ImageProblem, MAX_PROBLEMS } from "../../check-report.ts";
 import { type ByteStore, DiskError } from "../../disk.ts";
 import { ClusterCounts } from "./cluster-counts.ts";
 import { clustersOf, entryOffset, hasReservedBits, isCopied, readMapping, writeOffset } from "./entries.ts";
@@ -8,18 +9,7 @@ import { buildRefcounts } from "./refcount-build.ts";
 import { Refcounts } from "./refcounts.ts";
 import { type Qcow2Snapshot, readSnapshots } from "./snapshots.ts";
 
-export interface Qcow2Problem {
-	/** "error": data is or may get lost; "leak": space is taken and not used. */
-	readonly kind: "error" | "leak";
-	readonly offsetBytes: number;
-	readonly message: string;
-}
-
-export interface Qcow2CheckReport {
-	/** The first of them, at most `MAX_PROBLEMS`. */
-	readonly problems: readonly Qcow2Problem[];
-	readonly errorCount: number;
-	readonly leakCount: number;
+export interface Qcow2CheckReport extends ImageCheckReport {
 	readonly dataClusters: number;
 	readonly compressedClusters: number;
 	/** Clusters that the guest's disk would have if all were in use. */
@@ -28,7 +18,6 @@ export interface Qcow2CheckReport {
 	readonly endOffsetBytes: number;
 }
 
-const MAX_PROBLEMS = 100;
 const MAX_BITMAP_TABLE_BYTES = 32 * 1024 * 1024;
 
 /** Counts who uses each cluster, by walking everything that points at one. */
@@ -37,7 +26,7 @@ export class Qcow2Walk {
 	readonly header: Qcow2Header;
 	readonly clusterBytes: number;
 	readonly counts: ClusterCounts;
-	readonly problems: Qcow2Problem[] = [];
+	readonly problems: ImageProblem[] = [];
 	errorCount = 0;
 	leakCount = 0;
 	dataClusters = 0;
@@ -66,7 +55,7 @@ export class Qcow2Walk {
 		return walk;
 	}
 
-	problem(kind: Qcow2Problem["kind"], offsetBytes: number, message: string): void {
+	problem(kind: ImageProblem["kind"], offsetBytes: number, message: string): void {
 		if (kind === "error") this.errorCount++;
 		else this.leakCount++;
 		if (this.problems.length < MAX_PROBLEMS) this.problems.push({ kind, offsetBytes, message });

@@ -2,9 +2,10 @@ import { type ByteStore, DiskError } from "../../disk.ts";
 import { Serial } from "../../serial.ts";
 import { Table, TableCache } from "../../table-cache.ts";
 import { clustersOf, entryOffset, isCopied, type Mapping, readMapping, UNALLOCATED, writeMapping, writeOffset } from "./entries.ts";
-import { encodeHeader, parseHeader, type Qcow2Header } from "./header.ts";
+import { encodeHeader, l1EntriesFor, parseHeader, type Qcow2Header } from "./header.ts";
 import { writeRefcountTable } from "./header-fields.ts";
 import { Refcounts, type Run } from "./refcounts.ts";
+import { type Qcow2Snapshot, readSnapshots } from "./snapshots.ts";
 
 const L2_CACHE_BYTES = 32 * 1024 * 1024;
 /** A header, its extensions and the backing file's name end here at the latest. */
@@ -45,8 +46,10 @@ export class Qcow2Metadata {
 		this.#isReadOnly = isReadOnly;
 	}
 
-	static async open(store: ByteStore, isReadOnly: boolean): Promise<Qcow2Metadata> {
-		const header = await readHeader(store);
+	/** @param snapshot the id or name of an internal snapshot to look at instead of the active disk; for reading only */
+	static async open(store: ByteStore, isReadOnly: boolean, snapshot?: string): Promise<Qcow2Metadata> {
+		const own = await readHeader(store);
+		const header = snapshot === undefined ? own : snapshotHeader(own, await readSnapshots(store, own), snapshot, store.name);
 		const clusterBytes = 2 ** header.clusterBits;
 		const fileBytes = await store.size();
 		const l1 = new Table(header.l1Offset, new Uint8Array(header.l1Entries * 8));
@@ -286,6 +289,21 @@ export class Qcow2Metadata {
 		await this.flush();
 		if (this.refcounts.dirtyCount > 0) await this.flush();
 	}
+}
+
+/** The header that the image would have if the snapshot were its active disk. */
+function snapshotHeader(header: Qcow2Header, snapshots: readonly Qcow2Snapshot[], wanted: string, name: string): Qcow2Header {
+	const snapshot = snapshots.find(({ id }) => id === wanted) ?? snapshots.find((each) => each.name === wanted);
+	if (snapshot === undefined) {
+		const known = snapshots.map((each) => each.name).join(", ");
+		throw new DiskError("not-found", name, `has no internal snapshot ${wanted}; ${known === "" ? "it has none" : `there are ${known}`}`);
+	}
+	const sizeBytes = snapshot.sizeBytes ?? header.sizeBytes;
+	if (snapshot.l1Entries < l1EntriesFor(sizeBytes, header.clusterBits))
+		throw new DiskError("corrupt", name, `snapshot ${snapshot.name}: ${snapshot.l1Entries} L1 entries for a disk of ${sizeBytes} bytes`, {
+			offsetBytes: snapshot.entryOffset,
+		});
+	return { ...header, sizeBytes, l1Offset: snapshot.l1Offset, l1Entries: snapshot.l1Entries };
 }
 
 export async function readHeader(store: ByteStore): Promise<Qcow2Header> {

@@ -18,6 +18,8 @@ export interface Qcow2Options {
 	readonly codecs?: Codecs;
 	/** Opens an image marked corrupt for writing all the same. */
 	readonly force?: boolean;
+	/** The id or name of an internal snapshot: its contents instead of the active disk's, for reading only. */
+	readonly snapshot?: string;
 }
 
 /** A qcow2 image, versions 2 and 3, read and written in place. */
@@ -48,8 +50,8 @@ export class Qcow2Disk implements Disk {
 	 * for reading or forced
 	 */
 	static async open(store: ByteStore, options: Qcow2Options = {}): Promise<Qcow2Disk> {
-		const isReadOnly = store.isReadOnly || options.isReadOnly === true;
-		let metadata = await Qcow2Metadata.open(store, isReadOnly);
+		const isReadOnly = store.isReadOnly || options.isReadOnly === true || options.snapshot !== undefined;
+		let metadata = await Qcow2Metadata.open(store, isReadOnly, options.snapshot);
 		const { backingFile, incompatible } = metadata.header;
 		if (backingFile !== undefined && options.backing === undefined)
 			throw new DiskError("not-found", store.name, `stands on ${backingFile}, which has not been opened`);

@@ -113,6 +113,21 @@ describe.skipIf(!hasQemuImg)("images made by qemu-img", () => {
 		const again = await FileStore.open(path, { isReadOnly: true });
 		expect((await checkQcow2(again)).problems).toEqual([]);
 		await again.close();
+		for (const [wanted, expected] of [
+			["first one", pattern(4 * MIB, 1)],
+			["2", undefined],
+		] as const) {
+			const then = await Qcow2Disk.open(await FileStore.open(path, { isReadOnly: true }), { snapshot: wanted });
+			const bytes = await readBytes(then, 0, 4 * MIB);
+			if (expected !== undefined) expectBytes(bytes, expected);
+			else expectBytes(bytes.subarray(65536 - 4096, 65536 + 4096), pattern(8192, 2));
+			await then.close();
+		}
+		const other = await FileStore.open(path, { isReadOnly: true });
+		await expect(Qcow2Disk.open(other, { snapshot: "third" })).rejects.toMatchObject({
+			message: expect.stringContaining("first one, second"),
+		});
+		await other.close();
 		qemuImg("snapshot", "-a", "first one", path);
 		qemuImg("compare", "-f", "qcow2", "-F", "raw", path, raw);
 	});

@@ -107,6 +107,31 @@ export class SparseExtent {
 		return { kind: "data", offset: sector * SECTOR };
 	}
 
+	/** Grains of the extent, there or not. */
+	get grainCount(): number {
+		return Math.ceil(this.header.capacitySectors / this.header.grainSectors);
+	}
+
+	/** What is written down for the grains of one table, the first of which is `first`; entries of 0 are left out. */
+	async *tableEntries(first: number): AsyncIterableIterator<{
+		readonly index: number;
+		readonly sector: number;
+		readonly redundantSector: number | undefined;
+		readonly entryOffset: number;
+	}> {
+		const { entriesPerTable } = this.header;
+		const table = await this.#table(first);
+		const otherSector = this.#redundant?.[Math.floor(first / entriesPerTable)] ?? 0;
+		const other = otherSector === 0 ? undefined : await this.#tables.get(otherSector * SECTOR);
+		if (table === undefined) return;
+		for (let i = 0; i < entriesPerTable && first + i < this.grainCount; i++) {
+			const sector = table.view.getUint32(4 * i, true);
+			const redundantSector = other?.view.getUint32(4 * i, true);
+			if (sector !== 0 || (redundantSector ?? 0) !== 0)
+				yield { index: first + i, sector, redundantSector, entryOffset: table.offset + 4 * i };
+		}
+	}
+
 	async #table(index: number): Promise<Table | undefined> {
 		const sector = this.#directory[Math.floor(index / this.header.entriesPerTable)] ?? 0;
 		if (sector === 0) return undefined;

@@ -120,6 +120,11 @@ export class VmdkDisk implements Disk {
 		}
 	}
 
+	/** For whoever looks them over. */
+	get sparseExtents(): readonly SparseExtent[] {
+		return this.#extents.flatMap(({ part }) => (part.kind === "sparse" ? [part.sparse] : []));
+	}
+
 	async read(offsetBytes: number, into: Uint8Array): Promise<void> {
 		checkRange(this, this.#store.name, offsetBytes, into.length);
 		await this.#locked(offsetBytes, into.length, false, () =>

@@ -1,24 +1,34 @@
-import { chmod, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 import { copyDisk } from "../../../disk/convert.ts";
 import { type ByteStore, type Disk, DiskError } from "../../../disk/disk.ts";
 import { checkQcow2, type Qcow2CheckReport, repair } from "../../../disk/formats/qcow2/check.ts";
 import { compactQcow2 } from "../../../disk/formats/qcow2/compact.ts";
 import { createQcow2, type Qcow2CreateOptions } from "../../../disk/formats/qcow2/create.ts";
+import { COMPATIBLE, INCOMPATIBLE, type Qcow2Header } from "../../../disk/formats/qcow2/header.ts";
 import { readHeader } from "../../../disk/formats/qcow2/metadata.ts";
 import { Qcow2Disk } from "../../../disk/formats/qcow2/qcow2-disk.ts";
 import { resizeQcow2 } from "../../../disk/formats/qcow2/resize.ts";
 import { type Qcow2Snapshot, readSnapshots } from "../../../disk/formats/qcow2/snapshots.ts";
+import { checkVmdkExtents, type ImageCheckReport } from "../../../disk/formats/vmdk/check.ts";
 import { createVmdk, type VmdkCreateOptions } from "../../../disk/formats/vmdk/create.ts";
+import { readVmdkDescriptor, VmdkDisk } from "../../../disk/formats/vmdk/vmdk-disk.ts";
 import { type DiskFormat, type ImageLayer, probeFormat } from "../../../disk/open.ts";
 import { nodeCodecs } from "./codecs.ts";
+import { replaceFile } from "./commit.ts";
 import { FileStore } from "./file-store.ts";
 import { openImageFile, resolvePath } from "./files.ts";
 
 export type NewDiskOptions =
 	| { readonly format: "raw"; readonly sizeBytes: number }
 	| ({ readonly format: "qcow2" } & Qcow2CreateOptions)
-	| { readonly format: "vmdk"; readonly sizeBytes: number; readonly type?: NonNullable<VmdkCreateOptions["type"]> };
+	| {
+			readonly format: "vmdk";
+			readonly sizeBytes: number;
+			readonly type?: NonNullable<VmdkCreateOptions["type"]>;
+			/** A VMDK disk that this one's changes are changes of; by its path from the new one's folder, or from the root. */
+			readonly parentFile?: string;
+	  };
 
 type Progress = (doneBytes: number, totalBytes: number) => void;
 
@@ -27,6 +37,8 @@ type Progress = (doneBytes: number, totalBytes: number) => void;
  * @throws DiskError where there is a file already, or options do not go together
  */
 export async function createDiskFile(path: string, options: NewDiskOptions): Promise<void> {
+	if (!Number.isSafeInteger(options.sizeBytes) || options.sizeBytes < 0 || options.sizeBytes % 512 !== 0)
+		throw new DiskError("unsupported", path, `a disk of ${options.sizeBytes} bytes; it takes whole sectors of 512`);
 	const store = await FileStore.open(path, { create: true });
 	const made = [path];
 	try {
@@ -36,6 +48,9 @@ export async function createDiskFile(path: string, options: NewDiskOptions): Pro
 			await createVmdk(store, {
 				sizeBytes: options.sizeBytes,
 				...(options.type === undefined ? {} : { type: options.type }),
+				...(options.parentFile === undefined
+					? {}
+					: { parent: { file: options.parentFile, cid: await vmdkCid(resolvePath(path, options.parentFile)) } }),
 				baseName: basename(path, extname(path)),
 				createExtent: async (name) => {
 					const extent = await FileStore.open(join(dirname(path), name), { create: true });
@@ -52,6 +67,10 @@ export async function createDiskFile(path: string, options: NewDiskOptions): Pro
 	}
 }
 
+async function vmdkCid(path: string): Promise<number> {
+	return withStore(path, true, async (store) => (await readVmdkDescriptor(store)).descriptor.cid);
+}
+
 export interface DiskFileInfo {
 	readonly format: DiskFormat;
 	/** The guest's disk. */
@@ -64,12 +83,27 @@ export interface DiskFileInfo {
 	readonly snapshots: readonly Qcow2Snapshot[];
 	/** How many layers of an undoable disk lie beside it. */
 	readonly undoLayers: number;
+	readonly qcow2: Qcow2Details | undefined;
+	/** For VMDK: its createType. */
+	readonly subformat: string | undefined;
+}
+
+export interface Qcow2Details {
+	readonly version: 2 | 3;
+	readonly clusterBytes: number;
+	readonly refcountBits: number;
+	readonly compression: "zlib" | "zstd";
+	readonly hasLazyRefcounts: boolean;
+	/** Its last writer was cut off before it had written its counts down: the next one counts afresh. */
+	readonly isDirty: boolean;
+	readonly isMarkedCorrupt: boolean;
 }
 
 export async function diskFileInfo(path: string, options: { readonly format?: DiskFormat } = {}): Promise<DiskFileInfo> {
 	const { disk, format, layers } = await openImageFile(path, { ...options, isReadOnly: true });
 	try {
 		const file = await stat(path);
+		const header = disk instanceof Qcow2Disk ? disk.header : undefined;
 		return {
 			format,
 			sizeBytes: disk.sizeBytes,
@@ -78,10 +112,24 @@ export async function diskFileInfo(path: string, options: { readonly format?: Di
 			layers,
 			snapshots: format === "qcow2" ? await snapshotsOf(path) : [],
 			undoLayers: (await readdir(`${resolvePath("", path)}.undo`).catch(() => [])).filter((name) => name.endsWith(".qcow2")).length,
+			qcow2: header === undefined ? undefined : qcow2Details(header),
+			subformat: disk instanceof VmdkDisk ? disk.descriptor.createType : undefined,
 		};
 	} finally {
 		await disk.close();
 	}
+}
+
+function qcow2Details(header: Qcow2Header): Qcow2Details {
+	return {
+		version: header.version,
+		clusterBytes: 2 ** header.clusterBits,
+		refcountBits: 2 ** header.refcountOrder,
+		compression: header.compression,
+		hasLazyRefcounts: (header.compatible & COMPATIBLE.LAZY_REFCOUNTS) !== 0,
+		isDirty: (header.incompatible & INCOMPATIBLE.DIRTY) !== 0,
+		isMarkedCorrupt: (header.incompatible & INCOMPATIBLE.CORRUPT) !== 0,
+	};
 }
 
 async function snapshotsOf(path: string): Promise<readonly Qcow2Snapshot[]> {
@@ -89,14 +137,23 @@ async function snapshotsOf(path: string): Promise<readonly Qcow2Snapshot[]> {
 }
 
 /**
- * Looks a qcow2 image over, and repairs it if told to; answers what was found.
- * @throws DiskError unsupported for formats that keep no counts to check
+ * Looks a qcow2 or VMDK image over, and repairs a qcow2 one if told to; answers what was found.
+ * @throws DiskError unsupported for formats that keep nothing to check, and for a repair of VMDK
  */
-export async function checkDiskFile(path: string, options: { readonly isRepairing?: boolean } = {}): Promise<Qcow2CheckReport> {
-	return withStore(path, options.isRepairing !== true, async (store) => {
-		await expectQcow2(store, "checking");
+export async function checkDiskFile(
+	path: string,
+	options: { readonly isRepairing?: boolean; readonly format?: DiskFormat } = {},
+): Promise<ImageCheckReport | Qcow2CheckReport> {
+	const isRepairing = options.isRepairing === true;
+	const format = await withStore(path, true, async (store) => options.format ?? (await probeFormat(store)));
+	if (format === "vmdk" && !isRepairing) {
+		const { disk } = await openImageFile(path, { format, isReadOnly: true });
+		return checkVmdkExtents((disk as VmdkDisk).sparseExtents).finally(() => disk.close());
+	}
+	return withStore(path, !isRepairing, async (store) => {
+		await expectQcow2(store, isRepairing ? "repairing" : "checking");
 		const report = await checkQcow2(store);
-		if (options.isRepairing === true && report.errorCount + report.leakCount > 0) await repair(store);
+		if (isRepairing && report.errorCount + report.leakCount > 0) await repair(store);
 		return report;
 	});
 }
@@ -108,6 +165,8 @@ export async function convertDiskFile(
 	options: {
 		readonly format: "raw" | "qcow2" | "vmdk";
 		readonly sourceFormat?: DiskFormat;
+		/** An internal snapshot of the source instead of its present contents. */
+		readonly snapshot?: string;
 		readonly isCompressing?: boolean;
 		readonly onProgress?: Progress;
 		readonly vmdkType?: NonNullable<VmdkCreateOptions["type"]>;
@@ -117,6 +176,7 @@ export async function convertDiskFile(
 	const { disk: from } = await openImageFile(source, {
 		isReadOnly: true,
 		...(options.sourceFormat === undefined ? {} : { format: options.sourceFormat }),
+		...(options.snapshot === undefined ? {} : { snapshot: options.snapshot }),
 	});
 	try {
 		const { sizeBytes } = from;
@@ -196,10 +256,7 @@ export async function compactDiskFile(
 			} finally {
 				await target.close();
 			}
-			await chmod(fresh, (await stat(place)).mode);
-			await rename(fresh, place);
-			const folder = await open(dirname(place));
-			await folder.sync().finally(() => folder.close());
+			await replaceFile(fresh, place);
 		});
 	} catch (error) {
 		if (!(error instanceof DiskError && error.kind === "locked")) await rm(fresh, { force: true });

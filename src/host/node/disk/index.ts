@@ -1,4 +1,6 @@
+export * from "./attach.ts";
 export * from "./codecs.ts";
+export * from "./commit.ts";
 export * from "./disk-tools.ts";
 export * from "./file-store.ts";
 export * from "./files.ts";

@@ -70,6 +70,11 @@ export class UndoFolder implements LayerFolder {
 	}
 }
 
+/** Where the layers of an undoable disk lie. */
+export function undoFolderOf(place: string): string {
+	return join(dirname(place), `${basename(place)}.undo`);
+}
+
 /**
  * Opens an image of any format as an undoable disk; its layers lie in `<image>.undo/` beside it.
  * @throws DiskError naming the file at fault
@@ -80,7 +85,7 @@ export async function openUndoableFile(path: string, options: OpenImageOptions &
 	try {
 		const { blockingReadBytes } = options;
 		const shared = blockingReadBytes === undefined ? {} : { blockingReadBytes };
-		const folder = new UndoFolder(join(dirname(place), `${basename(place)}.undo`), place, shared);
+		const folder = new UndoFolder(undoFolderOf(place), place, shared);
 		return await UndoableDisk.open(disk, folder, { baseFormat: QCOW2_NAMES[format], codecs: nodeCodecs });
 	} catch (error) {
 		await disk.close();
