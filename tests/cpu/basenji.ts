@@ -1,3 +1,5 @@
+import type { Block } from "../../src/cpu/interpreter/block-cache.ts";
+import { REC } from "../../src/cpu/interpreter/record.ts";
 import { SoftwareCpu } from "../../src/cpu/software-cpu.ts";
 import { SoftwareEngine } from "../../src/cpu/software-engine.ts";
 import { at, type FieldName } from "../../src/cpu/state/layout.ts";
@@ -11,6 +13,7 @@ import type { CpuBoard } from "../../src/machine/processor.ts";
 import type { EngineUnderTest } from "./engine.ts";
 import {
 	AREAS,
+	CODE_ADDRESS,
 	codeOf,
 	encodeResult,
 	FS_BASE,
@@ -58,15 +61,16 @@ export class BasenjiEngine implements EngineUnderTest {
 	/** Exceptions by message, with the stack of the first. */
 	readonly crashes = new Map<string, { count: number; readonly stack: string }>();
 	#guest: Guest;
+	#translatedBefore = 0;
 
 	constructor(name: "interpret" | "translate") {
 		this.name = name;
 		this.#guest = new Guest(name);
 	}
 
-	/** Regions translated since the last crash. */
-	get regionCount(): number {
-		return this.#guest.regionCount;
+	/** Cases whose first block is known to have run as a translated region when the result was taken. */
+	get translatedCount(): number {
+		return this.#translatedBefore + this.#guest.translatedCount;
 	}
 
 	supports(): boolean {
@@ -82,6 +86,7 @@ export class BasenjiEngine implements EngineUnderTest {
 				const known = this.crashes.get(message);
 				if (known === undefined) this.crashes.set(message, { count: 1, stack });
 				else known.count++;
+				this.#translatedBefore += this.#guest.translatedCount;
 				this.#guest = new Guest(this.name);
 				return new TestResult(new Uint8Array(RESULT_BYTES));
 			}
@@ -99,6 +104,8 @@ class Guest {
 	readonly #shadow: Uint8Array;
 	readonly #areas: Uint8Array[];
 	#mode: Mode | undefined;
+	/** See `BasenjiEngine.translatedCount`. */
+	translatedCount = 0;
 
 	constructor(name: "interpret" | "translate") {
 		this.#engine = new SoftwareEngine(this.#memory, { hotThreshold: name === "interpret" ? 0 : 1 });
@@ -121,20 +128,32 @@ class Guest {
 		this.#enterWorld();
 	}
 
-	get regionCount(): number {
-		return this.#engine.translator?.stats.regions ?? 0;
-	}
-
 	run(testCase: TestCase): TestResult {
 		this.#loadMemory(testCase);
 		let result = this.#runOnce(testCase);
 		if (this.#engine.translator !== undefined) {
 			// The first run finds and heats the blocks, the second runs what they were translated to.
 			this.#engine.translator.compile();
+			const first = this.#firstBlock(testCase);
+			const heat = first === undefined ? 0 : this.#heatOf(first);
 			result = this.#runOnce(testCase);
+			// The interpreter takes off the heat of every block that it enters; a region does not.
+			if (first !== undefined && !first.isStale && this.#heatOf(first) === heat) this.translatedCount++;
 		}
 		this.#undo(testCase);
 		return result;
+	}
+
+	/** The block that the case starts with, if it has been translated. */
+	#firstBlock(testCase: TestCase): Block | undefined {
+		this.#loadState(testCase);
+		const phys = world.CODE_PHYS + (testCase.codeAddress - CODE_ADDRESS);
+		const block = this.#engine.blocks.at(phys, this.#cpu.state.get("modeKey"));
+		return block !== undefined && block.regionSlot >= 0 ? block : undefined;
+	}
+
+	#heatOf(block: Block): number {
+		return this.#memory.view.getInt32(block.record + REC.heat, true);
 	}
 
 	#imagePart(image: Uint8Array, area: { imageOffset: number; sizeBytes: number }): Uint8Array {

@@ -8,9 +8,9 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Mnemonic } from "iced-x86";
 import { BasenjiEngine } from "./basenji.ts";
-import { compare, type Difference, disassemble, forEachInstruction } from "./compare.ts";
+import { codeOffset, compare, type Difference, disassemble, forEachInstruction } from "./compare.ts";
 import { openEngine } from "./engines.ts";
-import type { Mode, TestCase } from "./format.ts";
+import type { Mode, TestCase, TestResult } from "./format.ts";
 import { type Generated, Generator } from "./generate.ts";
 import { knownFailureOf } from "./known.ts";
 import { CompileError, NativeEngine } from "./native.ts";
@@ -24,6 +24,7 @@ const { values: options } = parseArgs({
 		modes: { type: "string", default: "64,32,16" },
 		engine: { type: "string", default: "interpret" },
 		only: { type: "string" },
+		length: { type: "string", default: "6" },
 		batch: { type: "string", default: "10000" },
 		show: { type: "string", default: "3" },
 		json: { type: "boolean", default: false },
@@ -39,6 +40,7 @@ if (options.help) {
   --modes LIST    of 64, 32, 16
   --engine NAME   interpret, translate, qemu-user
   --only REGEX    only instructions whose name matches, for instance '^Shld_'
+  --length N      at most N instructions in a sequence (default 6)
   --show N        shrink and print at most N differences per instruction (default 3)
   --keep          write those into tests/cpu/regressions/
   --json          a summary in JSON on standard output, nothing else`);
@@ -64,7 +66,9 @@ const say = (text: string): void => {
 const oracle = new NativeEngine();
 const engine = openEngine(options.engine);
 const tallies = new Map<string, Tally>();
-const totals = { cases: 0, instructions: 0, mismatches: 0, known: 0, timeouts: 0, lost: 0, unstable: 0 };
+const totals = { cases: 0, instructions: 0, reached: 0, mismatches: 0, known: 0, timeouts: 0, lost: 0, unstable: 0 };
+/** Of the cases compared, those that ran translated (the others have no first instruction to translate, or are stepped). */
+let translatedCases = 0;
 const spent = { generateMs: 0, nativeMs: 0, engineMs: 0, compareMs: 0 };
 
 interface Mismatch {
@@ -125,6 +129,19 @@ function note(culprit: Culprit | undefined, { testCase }: Mismatch): void {
 	if (tally.samples.length < showCount) tally.samples.push(testCase);
 }
 
+/** How many of a case's instructions lie up to the place where it ended, the one that faulted included. */
+function reachedOf(testCase: Generated, result: TestResult): number {
+	const end = codeOffset(testCase, result.rip);
+	let start = 0;
+	let reached = 0;
+	for (const { length } of testCase.instructions) {
+		if (start <= end) reached++;
+		start += length;
+	}
+	// Behind a case stands an INT3, which ends it one byte on. Anywhere else is a wild jump.
+	return end <= start + 1 ? Math.max(reached, 1) : 1;
+}
+
 function runBatch(generator: Generator): void {
 	const clock = [performance.now()];
 	const cases: Generated[] = [];
@@ -137,7 +154,9 @@ function runBatch(generator: Generator): void {
 	clock.push(performance.now());
 	const expected = oracle.run(cases);
 	clock.push(performance.now());
+	const translatedBefore = engine instanceof BasenjiEngine ? engine.translatedCount : 0;
 	const actual = engine.run(cases);
+	if (engine instanceof BasenjiEngine) translatedCases += engine.translatedCount - translatedBefore;
 	clock.push(performance.now());
 	const mismatches: Mismatch[] = [];
 	for (let index = 0; index < cases.length; index++) {
@@ -147,6 +166,7 @@ function runBatch(generator: Generator): void {
 			continue;
 		}
 		if (expected[index]!.status === "timeout") totals.timeouts++;
+		totals.reached += reachedOf(testCase, expected[index]!);
 		const differences = compare(testCase, expected[index]!, actual[index]!, engine.reportsFaults);
 		if (differences.length > 0) mismatches.push({ testCase, differences });
 	}
@@ -184,7 +204,9 @@ function report(name: string, sample: Generated, serial: number): void {
 
 const startMs = performance.now();
 try {
-	const generators = modes.filter((mode) => engine.supports(mode)).map((mode) => new Generator(Number(options.seed), mode, only));
+	const generators = modes
+		.filter((mode) => engine.supports(mode))
+		.map((mode) => new Generator(Number(options.seed), mode, only, Number(options.length)));
 	if (generators.length === 0) throw new RangeError(`${engine.name} runs none of the modes ${options.modes}`);
 	let lastSaidMs = startMs;
 	for (let turn = 0; totals.instructions < wantedInstructions; turn++) {
@@ -215,6 +237,7 @@ const summary = {
 	seed: Number(options.seed),
 	modes,
 	...totals,
+	...(engine instanceof BasenjiEngine && engine.name === "translate" ? { translatedCases } : {}),
 	seconds: Math.round(seconds * 10) / 10,
 	instructionsPerSecond: Math.round(totals.instructions / seconds),
 	spentMs: Object.fromEntries(Object.entries(spent).map(([part, ms]) => [part, Math.round(ms)])),

@@ -87,12 +87,17 @@ const PRIVILEGED =
 export class Generator {
 	readonly #random: Random;
 	readonly #mode: Mode;
+	readonly #maxLength: number;
 	readonly #templates: readonly Template[];
 	readonly #instruction = new Instruction();
 	readonly #infos = new InstructionInfoFactory();
 
-	/** @param only keep templates whose name (`Add_rm32_r32`) matches */
-	constructor(seed: number, mode: Mode, only?: RegExp) {
+	/**
+	 * @param only keep templates whose name (`Add_rm32_r32`) matches
+	 * @param maxLength instructions in a sequence, at most
+	 */
+	constructor(seed: number, mode: Mode, only?: RegExp, maxLength = 6) {
+		this.#maxLength = maxLength;
 		this.#random = new Random(seed ^ (mode << 24));
 		this.#mode = mode;
 		const templates: Template[] = [];
@@ -108,7 +113,7 @@ export class Generator {
 
 	next(): Generated {
 		const random = this.#random;
-		const wanted = 1 + random.below(6);
+		const wanted = 1 + random.below(this.#maxLength);
 		const builder = new CaseBuilder(random, this.#mode, this.#pickCodeAddress());
 		const fx = randomFx(random, this.#mode === 64 ? 16 : 8);
 		while (builder.instructions.length < wanted && this.#addInstruction(builder));
