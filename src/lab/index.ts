@@ -1,1 +1,11 @@
-export {};
+export * from "./actions.ts";
+export * from "./cables.ts";
+export * from "./expectations.ts";
+export type { JsonSchema } from "./fields.ts";
+export * from "./find-link.ts";
+export * from "./issue.ts";
+export type { CaptureModel } from "./link-reader.ts";
+export type * from "./model.ts";
+export { KIND_NAMES, NIC_MODELS, type NodeKind } from "./node-kinds.ts";
+export * from "./read-lab.ts";
+export type * from "./runtime.ts";

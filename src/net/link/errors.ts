@@ -6,6 +6,7 @@ export class SpecError extends Error {
 	readonly kind: SpecErrorKind;
 	/** From the outermost key inwards: `["up", "queue", "bytes"]`. */
 	readonly path: readonly string[];
+	readonly found: unknown;
 	readonly expected: string;
 
 	constructor(kind: SpecErrorKind, path: readonly string[], found: unknown, expected: string) {
@@ -13,6 +14,7 @@ export class SpecError extends Error {
 		super(`${where}${show(found)}; expected ${expected}`);
 		this.kind = kind;
 		this.path = path;
+		this.found = found;
 		this.expected = expected;
 	}
 }

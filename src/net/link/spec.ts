@@ -277,10 +277,10 @@ function parseQueue(value: unknown, before: DirectionConfig["queue"], path: Path
 		...(fields.ecn === undefined ? {} : { ecn: boolean(fields.ecn, at("ecn")) }),
 		...(fields.target === undefined ? {} : { targetNs: parseTime(fields.target, at("target")) }),
 		...(fields.interval === undefined ? {} : { intervalNs: parseTime(fields.interval, at("interval")) }),
-		...(red.min === undefined ? {} : { redMinBytes: parseSize(red.min, at("red.min")) }),
-		...(red.max === undefined ? {} : { redMaxBytes: parseSize(red.max, at("red.max")) }),
-		...(red.probability === undefined ? {} : { redProbability: parseRatio(red.probability, at("red.probability")) }),
-		...(red.adaptive === undefined ? {} : { redIsAdaptive: boolean(red.adaptive, at("red.adaptive")) }),
+		...(red.min === undefined ? {} : { redMinBytes: parseSize(red.min, [...at("red"), "min"]) }),
+		...(red.max === undefined ? {} : { redMaxBytes: parseSize(red.max, [...at("red"), "max"]) }),
+		...(red.probability === undefined ? {} : { redProbability: parseRatio(red.probability, [...at("red"), "probability"]) }),
+		...(red.adaptive === undefined ? {} : { redIsAdaptive: boolean(red.adaptive, [...at("red"), "adaptive"]) }),
 	};
 	if (config.redMinBytes !== undefined && config.redMaxBytes !== undefined && config.redMinBytes >= config.redMaxBytes)
 		throw new SpecError("contradiction", at("red"), fields.red, "min below max");

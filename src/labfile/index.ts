@@ -1,0 +1,2 @@
+export * from "./lab-file.ts";
+export type { Position } from "./positions.ts";
