@@ -6,6 +6,7 @@ import type { Callables } from "./emit/ops.ts";
 import "./core/flags.ts";
 import "./core/integer.ts";
 import "./core/memory.ts";
+import "./core/page-walk.ts";
 import "./core/sse.ts";
 
 /** A helper in TypeScript: (offset of the CPU's block, three arguments) → status. */

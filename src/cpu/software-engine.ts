@@ -1,8 +1,8 @@
 import { assert } from "../base/assert.ts";
-import type { GuestMemory } from "../machine/memory.ts";
+import { type GuestMemory, RAM_FLAGS } from "../machine/memory.ts";
 import type { CpuContext } from "./context.ts";
 import { EngineModule, type Helper } from "./engine-module.ts";
-import { BlockCache, RECORDS_FIRST, redirectJumps } from "./interpreter/block-cache.ts";
+import { BlockCache, redirectJumps } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import { CPU_BYTES } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
@@ -10,7 +10,7 @@ import { Translator } from "./translator/translator.ts";
 
 /** CPU blocks start here in the engine's area, one after another. */
 const CPUS_FIRST = 64 * 1024;
-export const MAX_CPUS = Math.floor((RECORDS_FIRST - CPUS_FIRST) / CPU_BYTES);
+export const MAX_CPUS = Math.floor((RAM_FLAGS - CPUS_FIRST) / CPU_BYTES);
 
 export interface SoftwareEngineOptions {
 	/** Runs of a block before it is translated; 0: never. */

@@ -10,6 +10,10 @@ import { RamPages } from "./ram-pages.ts";
  * Physical layout: RAM from 0 up to `LOW_RAM_LIMIT`, the rest from 4 GiB; between them ROM and devices.
  */
 export const ENGINE_BYTES = 64 * 1024 * 1024;
+/** In the engine's area: a flag byte for each page of RAM (see RamPages), and one for each physical page below 4 GiB that holds code. */
+export const RAM_FLAGS: HostOffset = 14 * 1024 * 1024;
+export const CODE_FLAGS: HostOffset = 15 * 1024 * 1024;
+export const CODE_FLAG_PAGES = 1024 * 1024;
 /** RAM below 4 GiB ends here at the latest; PCI windows, I/O APIC, HPET and local APIC stand above. */
 export const LOW_RAM_LIMIT: PhysAddr = 0xc000_0000;
 /** What a 32-bit WebAssembly memory leaves for the guest. */
@@ -66,7 +70,7 @@ export class GuestMemory implements DmaPort {
 		this.bytes = new Uint8Array(this.memory.buffer);
 		this.view = new DataView(this.memory.buffer);
 		this.lowRamBytes = Math.min(ramBytes, LOW_RAM_LIMIT);
-		this.pages = new RamPages(ENGINE_BYTES, ramBytes);
+		this.pages = new RamPages(ENGINE_BYTES, this.bytes.subarray(RAM_FLAGS, RAM_FLAGS + ramBytes / PAGE_BYTES));
 		this.#romEnd = ENGINE_BYTES + ramBytes;
 		// The legacy video and option-ROM window is a hole in RAM: devices and ROM go there.
 		const legacyHole = 0xa0000;
@@ -92,6 +96,12 @@ export class GuestMemory implements DmaPort {
 	/** Ranges of RAM as firmware would report them. */
 	get ramRanges(): readonly { first: PhysAddr; sizeBytes: number }[] {
 		return this.#regions.filter((region) => region.owner === "ram").map(({ first, sizeBytes }) => ({ first, sizeBytes }));
+	}
+
+	/** Physical address of the byte of RAM at `hostOffset`. */
+	physOf(hostOffset: HostOffset): PhysAddr {
+		const at = hostOffset - ENGINE_BYTES;
+		return at < LOW_RAM_LIMIT ? at : 4 * GIB + (at - LOW_RAM_LIMIT);
 	}
 
 	/** Puts a read-only image at `first`. Page-aligned; it keeps its own bytes beside the RAM. */

@@ -6,7 +6,7 @@ const KIB = 1024;
 
 describe("RamPages", () => {
 	it("seals what was written, and only that", () => {
-		const pages = new RamPages(0, 64 * KIB);
+		const pages = new RamPages(0, new Uint8Array(16));
 		pages.willWrite(3);
 		pages.willWrite(9);
 		pages.willRead(5);
@@ -17,7 +17,7 @@ describe("RamPages", () => {
 	});
 
 	it("has the contents of a sealed page kept before it changes, once", () => {
-		const pages = new RamPages(0, 64 * KIB);
+		const pages = new RamPages(0, new Uint8Array(16));
 		const kept: number[] = [];
 		pages.onHeld = (page) => kept.push(page);
 		pages.willWrite(1);
@@ -31,7 +31,7 @@ describe("RamPages", () => {
 	});
 
 	it("brings an absent page in when it is read or written", () => {
-		const pages = new RamPages(0, 64 * KIB);
+		const pages = new RamPages(0, new Uint8Array(16));
 		const brought: number[] = [];
 		pages.onAbsent = (page) => brought.push(page);
 		for (const page of [1, 2, 3]) pages.markAbsent(page);

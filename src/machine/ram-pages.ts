@@ -18,7 +18,7 @@ const { dirty: DIRTY, absent: ABSENT, held: HELD } = PAGE_FLAG;
  */
 export class RamPages {
 	readonly count: number;
-	/** One byte for each page of RAM, in the order in which they lie in the memory. */
+	/** One byte for each page of RAM, in the order in which they lie in the memory; page walks in generated code read them. */
 	readonly flags: Uint8Array;
 	/** Must fill the page. */
 	onAbsent: (page: number) => void = () => {};
@@ -28,10 +28,11 @@ export class RamPages {
 	onSeal: () => void = () => {};
 	readonly #firstOffset: HostOffset;
 
-	constructor(firstOffset: HostOffset, sizeBytes: number) {
+	/** @param flags one byte per page, zero */
+	constructor(firstOffset: HostOffset, flags: Uint8Array) {
 		this.#firstOffset = firstOffset;
-		this.count = sizeBytes / PAGE_BYTES;
-		this.flags = new Uint8Array(this.count);
+		this.count = flags.length;
+		this.flags = flags;
 	}
 
 	/** Index of the page at `hostOffset`; not below `count` when that is no RAM. */

@@ -59,11 +59,13 @@ export class IsaDevices {
 	readonly #timerLine: CutWire;
 	readonly #clockLine: CutWire;
 	/** Address bit 20 passes while either gate lets it. */
-	readonly #a20Line = new SharedLine(new OpenWire());
+	readonly #a20Line: SharedLine;
 
 	constructor(options: IsaDeviceOptions) {
 		const { clock } = options;
 		const { isa } = options.interrupts;
+		// With the gate, physical addresses mean something else.
+		this.#a20Line = new SharedLine(new CallbackWire(() => options.memory.onMapChanged()));
 		this.#timerLine = new CutWire(isa.driver(at.IRQ_TIMER));
 		this.#clockLine = new CutWire(isa.driver(at.IRQ_RTC));
 		this.pit = new I8254({ name: "pit", clock, out: [this.#timerLine, undefined, undefined] });

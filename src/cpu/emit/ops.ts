@@ -449,9 +449,7 @@ export abstract class Ops {
 		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag, isAligned);
 		this.f.if(misses, () => {
 			if (isAligned) this.#raiseMisaligned(linear);
-			this.#passLinear(linear);
-			this.f.set(host.imm as number, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(request(bytes, isStack))]));
-			this.afterHelper();
+			this.f.set(host.imm as number, this.#miss("missLoad", linear, request(bytes, isStack)));
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
 		return this.f.let(loadOp(instruction, host));
@@ -476,10 +474,8 @@ export abstract class Ops {
 	}
 
 	#slowStore(linear: Expr, bytes: number, value: Expr, isStack: boolean): void {
-		this.#passLinear(linear);
 		this.f.store(STORES[bytes as 1], this.cpu, value, at("scratch"));
-		const status = this.f.callLet(this.calls.index("slowStore"), "i32", [this.cpu, i32(request(bytes, isStack))]);
-		this.afterHelper();
+		const status = this.#miss("missStore", linear, request(bytes, isStack));
 		this.f.if(status, () => {
 			this.f.if(op("i32Eq", status, i32(2)), () => this.exitSingle());
 			this.exitFault();
@@ -491,12 +487,7 @@ export abstract class Ops {
 		const linear = this.linear(ref, offset, bytes, true);
 		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
 		this.f.if(misses, () => {
-			this.#passLinear(linear);
-			this.f.set(
-				host.imm as number,
-				this.f.callLet(this.calls.index("slowProbe"), "i32", [this.cpu, i32(request(bytes, this.#isStack(ref)))]),
-			);
-			this.afterHelper();
+			this.f.set(host.imm as number, this.#miss("missProbe", linear, request(bytes, this.#isStack(ref))));
 			this.f.if(op("i32Eqz", host), () => this.exitFault());
 		});
 		return { bytes, linear, host };
@@ -506,9 +497,7 @@ export abstract class Ops {
 		const at = this.f.temporary("i32");
 		this.f.set(at, place.host);
 		this.f.if(op("i32Eq", place.host, i32(-1)), () => {
-			this.#passLinear(place.linear);
-			this.f.set(at, this.f.callLet(this.calls.index("slowLoad"), "i32", [this.cpu, i32(place.bytes)]));
-			this.afterHelper();
+			this.f.set(at, this.#miss("missLoad", place.linear, place.bytes));
 			this.f.if(op("i32Eqz", this.f.get(at)), () => this.exitFault());
 		});
 		return this.f.let(loadOp(LOADS[place.bytes as 1], this.f.get(at)));
@@ -547,9 +536,13 @@ export abstract class Ops {
 		return { host: this.f.get(host), misses };
 	}
 
-	#passLinear(linear: Expr): void {
+	/** What the TLB does not know: the core's `missLoad`, `missStore` or `missProbe`. */
+	#miss(name: string, linear: Expr, wanted: number): Expr {
 		this.beforeHelper();
-		this.f.store("i64Store", this.cpu, linear.type === "i64" ? linear : op("i64ExtendI32U", linear), at("arg0"));
+		const wide = linear.type === "i64" ? linear : op("i64ExtendI32U", linear);
+		const result = this.f.callLet(this.calls.index(name), "i32", [this.cpu, wide, i32(wanted)]);
+		this.afterHelper();
+		return result;
 	}
 
 	// ---- the stack ----

@@ -1,5 +1,5 @@
 import { PAGE_BYTES } from "../../base/units.ts";
-import type { GuestMemory } from "../../machine/memory.ts";
+import { CODE_FLAG_PAGES, CODE_FLAGS, type GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import type { CodeBits, DecodeResult, Insn } from "../../x86/decode/insn.ts";
 import { jumpSlotOf } from "../core/memory.ts";
@@ -52,7 +52,7 @@ export class BlockCache {
 	readonly #blocks = new Map<number, Block>();
 	readonly #byPage = new Map<number, Block[]>();
 	/** One flag per physical page: code from it has been decoded. Pages beyond the array are looked up. */
-	readonly #isCode = new Uint8Array(1 << 21);
+	readonly #isCode: Uint8Array;
 	#nextRecord = RECORDS_FIRST;
 	readonly #mmus: Mmu[] = [];
 	listener: BlockListener | undefined;
@@ -65,6 +65,7 @@ export class BlockCache {
 	constructor(memory: GuestMemory, handlers: HandlerFactory) {
 		this.#memory = memory;
 		this.#handlers = handlers;
+		this.#isCode = memory.bytes.subarray(CODE_FLAGS, CODE_FLAGS + CODE_FLAG_PAGES);
 		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
 	}
 

@@ -3,8 +3,8 @@ import type { GuestMemory } from "../../machine/memory.ts";
 import type { CpuBoard } from "../../machine/processor.ts";
 import type { CodeTracker } from "../context.ts";
 import type { CpuState } from "../state/cpu-state.ts";
-import { at, MODE, TLB_BYTES, TLB_KERNEL } from "../state/layout.ts";
-import { ACCESS, EFER, VECTOR_AC, VECTOR_GP, VECTOR_PF, VECTOR_SS } from "./access.ts";
+import { at, MODE, TLB_BYTES, TLB_KERNEL, WALK } from "../state/layout.ts";
+import { ACCESS, CR0, CR4, EFER, VECTOR_AC, VECTOR_GP, VECTOR_PF, VECTOR_SS } from "./access.ts";
 import { CodePages } from "./code-pages.ts";
 import { DataBreakpoints } from "./data-breakpoints.ts";
 import { PAGE } from "./physical.ts";
@@ -12,7 +12,11 @@ import { TLB, TlbTables } from "./tlb.ts";
 import { PageWalker, WALK_OK } from "./walk.ts";
 
 const ARG0 = at("arg0") >> 2;
+const CR0_WORD = at("cr0") >> 2;
 const CR2 = at("cr2") >> 2;
+const CR4_WORD = at("cr4") >> 2;
+const LOW_RAM_END = at("lowRamEnd") >> 2;
+const WALK_KIND = at("walkKind") >> 2;
 const CPL = at("cpl") >> 2;
 const EFER_WORD = at("efer") >> 2;
 const MODE_KEY = at("modeKey") >> 2;
@@ -62,6 +66,8 @@ export class Mmu {
 	readonly #first = new Span();
 	readonly #second = new Span();
 	readonly #scratch: number;
+	readonly #board: CpuBoard;
+	readonly #lowRamEnd: number;
 	/** CR0.AM, EFLAGS.AC and CPL 3: the user TLB stays empty so that every access comes here. */
 	#isAlignmentChecked = false;
 
@@ -74,6 +80,9 @@ export class Mmu {
 		this.tables = new TlbTables(state);
 		this.breakpoints = new DataBreakpoints(state);
 		this.#scratch = state.base + at("scratch");
+		this.#lowRamEnd = memory.lowRamBytes;
+		this.#board = board;
+		this.#chooseWalk();
 	}
 
 	// ---- what generated code calls ----
@@ -242,6 +251,7 @@ export class Mmu {
 
 	/** A CR3 write, or a change of the rules (`keepGlobal` false). Also for A20 and for changes of the memory map. */
 	flush(keepGlobal: boolean): void {
+		this.#chooseWalk();
 		this.tables.flush(keepGlobal);
 		this.#codePages.flush(keepGlobal);
 		this.#code.flushJumps(keepGlobal);
@@ -271,12 +281,40 @@ export class Mmu {
 		this.#codePages.flush(false);
 		this.#code.flushJumps(false);
 		this.breakpoints.update();
+		this.#chooseWalk();
+	}
+
+	/**
+	 * Which walks core/page-walk.ts may make by itself: none while anything is unusual (the A20 gate closed, data breakpoints,
+	 * alignment checks).
+	 */
+	#chooseWalk(): void {
+		const i32 = this.#i32;
+		const cr0 = i32[CR0_WORD] as number;
+		const cr4 = i32[CR4_WORD] as number;
+		const efer = i32[EFER_WORD] as number;
+		i32[LOW_RAM_END] = this.#lowRamEnd;
+		let kind: number = WALK.none;
+		if (!this.#isAlignmentChecked && !this.breakpoints.areEnabled && this.#board.isA20Enabled) {
+			if ((cr0 & CR0.PG) === 0) kind = WALK.off;
+			else if ((efer & EFER.LMA) !== 0) kind = WALK.fourLevel;
+			else if ((cr4 & CR4.PAE) !== 0) kind = WALK.pae;
+			else kind = (cr4 & CR4.PSE) !== 0 ? WALK.legacy : WALK.none;
+			if (kind > WALK.off) {
+				if ((cr4 & CR4.SMAP) !== 0) kind |= WALK.smap;
+				if ((cr4 & CR4.PGE) !== 0) kind |= WALK.global;
+				if ((cr0 & CR0.WP) === 0) kind |= WALK.noProtect;
+				if ((efer & EFER.NXE) === 0) kind |= WALK.noXd;
+			}
+		}
+		i32[WALK_KIND] = kind;
 	}
 
 	/** The mode changed: `tlbBase` is already the new one. */
 	modeChanged(isAlignmentChecked: boolean): void {
 		if (isAlignmentChecked && !this.#isAlignmentChecked) this.tables.dropAll(TLB.user);
 		this.#isAlignmentChecked = isAlignmentChecked;
+		this.#chooseWalk();
 		if (this.isLongMode && ((this.#i32[MODE_KEY] as number) & MODE.codeMask) !== MODE.code64) this.tables.dropHigh(this.#tlbInForce());
 	}
 
@@ -284,6 +322,7 @@ export class Mmu {
 	breakpointsChanged(): void {
 		const before = this.breakpoints.areEnabled;
 		this.breakpoints.update();
+		this.#chooseWalk();
 		if (before || this.breakpoints.areEnabled) this.tables.flush(false);
 	}
 

@@ -1,5 +1,18 @@
 import type { CpuState } from "../state/cpu-state.ts";
-import { TLB_BYTES, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES, TLB_KERNEL } from "../state/layout.ts";
+import {
+	at,
+	TLB_BYTES,
+	TLB_ENTRIES,
+	TLB_ENTRY,
+	TLB_ENTRY_BYTES,
+	TLB_GLOBAL,
+	TLB_HAS_HIGH,
+	TLB_HUGE_AREAS,
+	TLB_KERNEL,
+	TLB_LARGE_AREAS,
+	TLB_LOCAL,
+	TLB_NOTE,
+} from "../state/layout.ts";
 
 /** The three TLBs, in their order in memory. */
 export const TLB = { kernel: 0, kernelAc: 1, user: 2, count: 3 } as const;
@@ -12,31 +25,32 @@ const WRITE_TAG = TLB_ENTRY.writeTag >> 2;
 const ADDEND = TLB_ENTRY.addend >> 2;
 const IS_GLOBAL = TLB_ENTRY.isGlobal >> 2;
 const PHYS_PAGE = TLB_ENTRY.physPage >> 2;
-/** The entry's last word, ours alone: size of the mapping (log2) and which journals list the entry. */
-const NOTES = 7;
-const SHIFT_MASK = 0x3f;
-const IN_LOCAL = 0x40;
-const IN_GLOBAL = 0x80;
+const NOTES = TLB_ENTRY.notes >> 2;
+const { shiftMask: SHIFT_MASK, inLocal: IN_LOCAL, inGlobal: IN_GLOBAL } = TLB_NOTE;
 
-/** Entries filled since the last flush, so that a flush costs what has been used and not what could have been. */
-class Journal {
-	readonly words = new Int32Array(TLB.count * TLB_ENTRIES);
-	count = 0;
+/** Where a journal's entries stand, and the word that counts them. */
+interface Journal {
+	readonly first: number;
+	readonly count: number;
 }
 
-/** The TLBs that generated code reads (layout.ts tells how): filling and the various ways to forget. */
+const LOCAL: Journal = { first: TLB_LOCAL >> 2, count: at("localCount") >> 2 };
+const GLOBAL: Journal = { first: TLB_GLOBAL >> 2, count: at("globalCount") >> 2 };
+
+/** The TLBs that generated code reads and fills too (layout.ts, core/page-walk.ts): filling and the various ways to forget. */
 export class TlbTables {
 	readonly #i32: Int32Array;
-	readonly #local = new Journal();
-	readonly #global = new Journal();
 	/** Which 2 MiB and 1 GiB areas (hashed) may have entries made from a large page: INVLPG drops all of those. */
-	readonly #largeAreas = new Uint8Array(1024);
-	readonly #hugeAreas = new Uint8Array(64);
+	readonly #largeAreas: Uint8Array;
+	readonly #hugeAreas: Uint8Array;
 	/** By TLB: holds entries above 4 GiB, which 32-bit code (comparing low halves only) must not meet. */
-	readonly #hasHigh = new Uint8Array(TLB.count);
+	readonly #hasHigh: Uint8Array;
 
 	constructor(state: CpuState) {
 		this.#i32 = state.i32;
+		this.#largeAreas = state.bytes.subarray(TLB_LARGE_AREAS, TLB_LARGE_AREAS + 1024);
+		this.#hugeAreas = state.bytes.subarray(TLB_HUGE_AREAS, TLB_HUGE_AREAS + 64);
+		this.#hasHigh = state.bytes.subarray(TLB_HAS_HIGH, TLB_HAS_HIGH + TLB.count);
 		this.clear();
 	}
 
@@ -45,8 +59,8 @@ export class TlbTables {
 		const end = FIRST_WORD + TLB.count * TLB_WORDS;
 		this.#i32.fill(-1, FIRST_WORD, end);
 		for (let word = FIRST_WORD; word < end; word += 1 << ENTRY_SHIFT) this.#i32[word + NOTES] = 0;
-		this.#local.count = 0;
-		this.#global.count = 0;
+		this.#i32[LOCAL.count] = 0;
+		this.#i32[GLOBAL.count] = 0;
 		this.#largeAreas.fill(0);
 		this.#hugeAreas.fill(0);
 		this.#hasHigh.fill(0);
@@ -79,15 +93,21 @@ export class TlbTables {
 		i32[entry + PHYS_PAGE] = physPage;
 		let notes = ((i32[entry + NOTES] as number) & ~SHIFT_MASK) | pageShift;
 		if (isGlobal && (notes & IN_GLOBAL) === 0) {
-			this.#global.words[this.#global.count++] = entry;
+			this.#enter(GLOBAL, entry);
 			notes |= IN_GLOBAL;
 		} else if (!isGlobal && (notes & IN_LOCAL) === 0) {
-			this.#local.words[this.#local.count++] = entry;
+			this.#enter(LOCAL, entry);
 			notes |= IN_LOCAL;
 		}
 		i32[entry + NOTES] = notes;
 		if (hi !== 0) this.#hasHigh[tlb] = 1;
 		if (pageShift > 12) this.#noteLarge(lo, hi, pageShift);
+	}
+
+	#enter(journal: Journal, entry: number): void {
+		const count = this.#i32[journal.count] as number;
+		this.#i32[journal.first + count] = entry;
+		this.#i32[journal.count] = count + 1;
 	}
 
 	#noteLarge(lo: number, hi: number, pageShift: number): void {
@@ -109,9 +129,9 @@ export class TlbTables {
 	}
 
 	flush(keepGlobal: boolean): void {
-		this.#empty(this.#local, IN_LOCAL, keepGlobal);
+		this.#empty(LOCAL, IN_LOCAL, keepGlobal);
 		if (keepGlobal) return;
-		this.#empty(this.#global, IN_GLOBAL, false);
+		this.#empty(GLOBAL, IN_GLOBAL, false);
 		this.#largeAreas.fill(0);
 		this.#hugeAreas.fill(0);
 		this.#hasHigh.fill(0);
@@ -119,13 +139,14 @@ export class TlbTables {
 
 	#empty(journal: Journal, membership: number, keepGlobal: boolean): void {
 		const i32 = this.#i32;
-		for (let at = 0; at < journal.count; at++) {
-			const entry = journal.words[at] as number;
+		const end = journal.first + (i32[journal.count] as number);
+		for (let at = journal.first; at < end; at++) {
+			const entry = i32[at] as number;
 			i32[entry + NOTES] = (i32[entry + NOTES] as number) & ~membership;
 			// An entry may have been refilled with a page of the other kind since; the other journal has it then.
 			if (!keepGlobal || i32[entry + IS_GLOBAL] === 0) this.#drop(entry);
 		}
-		journal.count = 0;
+		i32[journal.count] = 0;
 	}
 
 	#drop(entry: number): void {
@@ -145,15 +166,16 @@ export class TlbTables {
 			if (i32[entry + READ_TAG] === (lo & -4096) && i32[entry + READ_TAG + 1] === hi) this.#drop(entry);
 		}
 		if (this.#largeAreas[largeArea(lo, hi)] === 1 || this.#hugeAreas[hugeArea(lo, hi)] === 1) {
-			this.#dropLarge(this.#local, lo, hi);
-			this.#dropLarge(this.#global, lo, hi);
+			this.#dropLarge(LOCAL, lo, hi);
+			this.#dropLarge(GLOBAL, lo, hi);
 		}
 	}
 
 	#dropLarge(journal: Journal, lo: number, hi: number): void {
 		const i32 = this.#i32;
-		for (let at = 0; at < journal.count; at++) {
-			const entry = journal.words[at] as number;
+		const end = journal.first + (i32[journal.count] as number);
+		for (let at = journal.first; at < end; at++) {
+			const entry = i32[at] as number;
 			const shift = (i32[entry + NOTES] as number) & SHIFT_MASK;
 			if (shift === 12 || i32[entry + READ_TAG + 1] !== hi) continue;
 			if ((i32[entry + READ_TAG] as number) >>> shift === lo >>> shift) this.#drop(entry);
@@ -162,8 +184,8 @@ export class TlbTables {
 
 	/** Plain stores to the page stop: it has code now. */
 	dropWriteTags(physPage: number): void {
-		this.#dropWrites(this.#local, physPage);
-		this.#dropWrites(this.#global, physPage);
+		this.#dropWrites(LOCAL, physPage);
+		this.#dropWrites(GLOBAL, physPage);
 	}
 
 	/** Plain stores stop everywhere. */
@@ -177,8 +199,9 @@ export class TlbTables {
 
 	#dropWrites(journal: Journal, physPage: number): void {
 		const i32 = this.#i32;
-		for (let at = 0; at < journal.count; at++) {
-			const entry = journal.words[at] as number;
+		const end = journal.first + (i32[journal.count] as number);
+		for (let at = journal.first; at < end; at++) {
+			const entry = i32[at] as number;
 			if (i32[entry + PHYS_PAGE] !== physPage) continue;
 			i32[entry + WRITE_TAG] = -1;
 			i32[entry + WRITE_TAG + 1] = -1;

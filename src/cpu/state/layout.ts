@@ -136,6 +136,13 @@ const FIELDS = {
 	faultErrorCode: runtime("i32"),
 	/** Absolute offset of the TLB in force (kernel, kernel with AC, user). */
 	tlbBase: runtime("i32"),
+	/** Which page walks generated code may do itself: a WALK kind and its flags; 0: none. */
+	walkKind: runtime("i32"),
+	/** End of the RAM below 4 GiB. */
+	lowRamEnd: runtime("i32"),
+	/** Entries of the two TLB journals. */
+	localCount: runtime("i32"),
+	globalCount: runtime("i32"),
 	/** Arguments and results of helpers that do not fit an i32. */
 	arg0: runtime("u64"),
 	arg1: runtime("u64"),
@@ -193,7 +200,26 @@ export const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES;
  * = offset in the memory. A write tag stands only when a plain store may go ahead: page writable, dirty (in its
  * translation and for snapshots), RAM, no code on it.
  */
-export const TLB_ENTRY = { readTag: 0, writeTag: 8, addend: 16, isGlobal: 20, physPage: 24 } as const;
+export const TLB_ENTRY = { readTag: 0, writeTag: 8, addend: 16, isGlobal: 20, physPage: 24, notes: 28 } as const;
+/** An entry's notes: size of its mapping (log2), and which journals list the entry. */
+export const TLB_NOTE = { shiftMask: 0x3f, inLocal: 0x40, inGlobal: 0x80 } as const;
+
+/**
+ * Kinds of page walk that generated code knows (`walkKind`), and what it must know besides: SMAP and global pages are on, supervisor
+ * writes ignore protection (CR0.WP = 0), XD is reserved.
+ */
+export const WALK = {
+	none: 0,
+	off: 1,
+	legacy: 2,
+	pae: 3,
+	fourLevel: 4,
+	kindMask: 7,
+	smap: 8,
+	global: 16,
+	noProtect: 32,
+	noXd: 64,
+} as const;
 
 /** The jump cache: linear target and mode → decoded record or translated region. */
 export const JUMP_ENTRIES = 16384;
@@ -206,7 +232,19 @@ export const FIELDS_BYTES = 8192;
 export const TLB_KERNEL = FIELDS_BYTES;
 export const TLB_KERNEL_AC = TLB_KERNEL + TLB_BYTES;
 export const TLB_USER = TLB_KERNEL_AC + TLB_BYTES;
-export const JUMP_CACHE = TLB_USER + TLB_BYTES;
+/**
+ * Two journals of TLB entries (as word numbers within the block) filled since the last flush, for pages that are not global and
+ * that are: a flush costs what has been used and not what could have been.
+ */
+export const TLB_JOURNAL_BYTES = 3 * TLB_ENTRIES * 4;
+export const TLB_LOCAL = TLB_USER + TLB_BYTES;
+export const TLB_GLOBAL = TLB_LOCAL + TLB_JOURNAL_BYTES;
+/** One byte per (hashed) 2 MiB and 1 GiB area: it may have entries made from a large page. */
+export const TLB_LARGE_AREAS = TLB_GLOBAL + TLB_JOURNAL_BYTES;
+export const TLB_HUGE_AREAS = TLB_LARGE_AREAS + 1024;
+/** One byte per TLB: it has entries above 4 GiB. */
+export const TLB_HAS_HIGH = TLB_HUGE_AREAS + 64;
+export const JUMP_CACHE = TLB_LARGE_AREAS + 8192;
 export const CPU_BYTES = JUMP_CACHE + JUMP_BYTES;
 
 if (placed.sizeBytes > FIELDS_BYTES) throw new Error(`CPU fields take ${placed.sizeBytes} bytes, more than ${FIELDS_BYTES}`);
