@@ -1,12 +1,17 @@
 import { MIB, PAGE_BYTES } from "../base/units.ts";
 import type { Disk } from "../disk/disk.ts";
 import { MAX_RAM_BYTES } from "../machine/memory.ts";
+import type { Mac } from "../net/frames/address.ts";
+import type { Port } from "../net/port.ts";
 import { formatSize } from "./quantity.ts";
 import { bytes, flag, instance, integer, list, object, oneOf, optional, type Parser, refuse, size, text, withDefault } from "./schema.ts";
 
 /** Below this no PC operating system that we know of starts, and the boot protocol's own tables get crowded. */
 export const MIN_RAM_BYTES = 16 * MIB;
 export const MAX_CPUS = 32;
+/** Paravirtual; Intel 82545EM; Realtek RTL8029 (an NE2000 on PCI). */
+export const NIC_MODELS = ["virtio", "e1000", "ne2k-pci"] as const;
+export type NicModel = (typeof NIC_MODELS)[number];
 
 const memory: Parser<number> = (value, key) => {
 	const ramBytes = size(value, key);
@@ -40,6 +45,21 @@ const parse = object({
 		),
 		[],
 	),
+	/** Network cards, in the order of their slots. */
+	nics: withDefault(
+		list(
+			object({
+				/** Its end of the cable. */
+				port: instance<Port>("a port", "send"),
+				model: withDefault(oneOf(...NIC_MODELS), "virtio"),
+				/** By default made of the machine's name: the same at every start. */
+				mac: optional(integer(0, 2 ** 48 - 1)),
+				/** The greatest IP packet the card says it takes (virtio only). */
+				mtu: optional(integer(68, 9216)),
+			}),
+		),
+		[],
+	),
 	/** How many 16550 serial ports there are, COM1 first. */
 	serialPorts: withDefault(integer(0, 4), 1),
 	/** A byte written to port 0xF4 ends the machine with that exit code. */
@@ -56,11 +76,19 @@ const parse = object({
 export type MachineConfig = ReturnType<typeof parse>;
 /** What may be written: every key may be left out. */
 export type MachineOptions = {
-	readonly [Key in keyof Omit<MachineConfig, "memory" | "disks">]?: MachineConfig[Key] | undefined;
+	readonly [Key in keyof Omit<MachineConfig, "memory" | "disks" | "nics">]?: MachineConfig[Key] | undefined;
 } & {
 	readonly memory?: number | string;
 	readonly disks?: readonly { readonly disk: Disk; readonly bus?: "virtio" | "ide"; readonly isIndependent?: boolean }[];
+	readonly nics?: readonly NicOptions[];
 };
+
+export interface NicOptions {
+	readonly port: Port;
+	readonly model?: NicModel;
+	readonly mac?: Mac;
+	readonly mtu?: number;
+}
 
 /** @throws MachineError `config`, its message beginning with the key at fault */
 export function readConfig(options: unknown): MachineConfig {

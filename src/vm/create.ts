@@ -59,10 +59,14 @@ export function assembleMachine(options: MachineOptions, host: Host): Machine {
 	return machine;
 }
 
+/** As many slots as disks and the rest of the board leave. */
+const MAX_NICS = 4;
+
 function refuseMissing(config: MachineConfig): void {
 	if (config.engine === "kvm") throw new MachineError("unavailable", "engine: kvm is not there yet; use auto, translate or interpret");
 	if (config.disks.some(({ bus }) => bus === "ide")) throw new MachineError("unavailable", "disks: bus ide is not there yet; use virtio");
 	if (config.disks.length > 24) throw new MachineError("config", "disks: there is room for 24");
+	if (config.nics.length > MAX_NICS) throw new MachineError("config", `nics: there is room for ${MAX_NICS}`);
 }
 
 function allocate(config: MachineConfig): GuestMemory {

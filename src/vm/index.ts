@@ -7,4 +7,5 @@ export * from "./error.ts";
 export * from "./host.ts";
 export * from "./machine.ts";
 export * from "./overlay-disk.ts";
+export type * from "./pace.ts";
 export * from "./quantity.ts";

@@ -3,6 +3,7 @@ import type { StateValue } from "../base/json.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { Clock } from "../machine/clock.ts";
 import type { GuestMemory } from "../machine/memory.ts";
+import type { PciDevice } from "../machine/pci.ts";
 import type { CpuPins } from "../machine/processor.ts";
 import { bootFirmware, bootLinux } from "../pc/boot.ts";
 import type { InitialCpuState } from "../pc/linux/entry.ts";
@@ -15,6 +16,7 @@ import type { MachineConfig } from "./config.ts";
 import type { CpuEngine } from "./engine.ts";
 import { MachineError } from "./error.ts";
 import type { Host } from "./host.ts";
+import { makeNic } from "./nic.ts";
 
 /** Serial output is handed on at the end of a slice, or when this much has come together. */
 const BUNCH_BYTES = 4096;
@@ -35,7 +37,7 @@ export class PcBoard implements Board {
 	onEvent: (event: BoardEvent) => void = () => {};
 	onSerialRoom: (port: number) => void = () => {};
 	readonly #options: PcBoardOptions;
-	readonly #cards: readonly VirtioPci[];
+	readonly #cards: readonly PciDevice[];
 	readonly #disks: readonly Disk[];
 	#cpus: readonly CpuEngine[] = [];
 	/** What each port has written and nobody has been told yet: bytes are handed on in bunches. */
@@ -47,6 +49,8 @@ export class PcBoard implements Board {
 		this.#options = options;
 		this.#disks = config.disks.map(({ disk }) => disk);
 		this.#cards = [
+			// First, so that a disk more does not give a card another slot: guests name their interfaces after those.
+			...config.nics.map((nic, index) => makeNic(nic, { ...options, name: `nic${index}` })),
 			...config.disks.map(
 				({ disk }, index) =>
 					new VirtioPci(new VirtioBlock(disk, { name: `disk${index}`, serial: `basenji-${index}`, post: options.post }), memory),
@@ -114,7 +118,7 @@ export class PcBoard implements Board {
 	}
 
 	async quiesce(): Promise<void> {
-		for (const card of this.#cards) await card.quiesce();
+		for (const card of this.#cards) if (card instanceof VirtioPci) await card.quiesce();
 	}
 
 	save(): StateValue {

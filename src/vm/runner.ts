@@ -1,6 +1,7 @@
 import { NS_PER_MS, type Ns } from "../base/units.ts";
 import type { CpuEngine } from "./engine.ts";
 import type { Host, Sleep } from "./host.ts";
+import type { PacedMachine, Pacemaker } from "./pace.ts";
 import type { TimeKeeper } from "./time.ts";
 
 /** Longest stretch without looking at the inbox and the host's events: what a key press or a finished read may have to wait. */
@@ -20,11 +21,12 @@ export interface RunnerStats {
  * The machine's loop: timers, CPUs, the outside's messages, sleep. Everything that touches the machine happens in here,
  * one thing after another; `post` is how the outside gets in.
  */
-export class Runner {
+export class Runner implements PacedMachine {
 	readonly stats: RunnerStats = { slices: 0, sleeps: 0, sleptNs: 0 };
 	readonly #host: Host;
 	readonly #time: TimeKeeper;
 	readonly #cpus: readonly CpuEngine[];
+	readonly #pacemaker: Pacemaker | undefined;
 	readonly #inbox: (() => void)[] = [];
 	/** Called before CPU `index` runs. */
 	onTurn: (index: number) => void = () => {};
@@ -33,8 +35,13 @@ export class Runner {
 	#sleep: Sleep | undefined;
 	#isAsked = false;
 	#running: CpuEngine | undefined;
+	/** Ends `run` when a pacemaker gives out the time. */
+	#endPaced: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | undefined;
+	#isAdvancing = false;
 
-	constructor(host: Host, time: TimeKeeper, cpus: readonly CpuEngine[]) {
+	/** @param pacemaker gives out the time; without one the machine takes it itself */
+	constructor(host: Host, time: TimeKeeper, cpus: readonly CpuEngine[], pacemaker?: Pacemaker) {
+		this.#pacemaker = pacemaker;
 		this.#host = host;
 		this.#time = time;
 		this.#cpus = cpus;
@@ -52,6 +59,7 @@ export class Runner {
 		this.#inbox.push(message);
 		this.#running?.stop();
 		this.#sleep?.wake();
+		this.#pacemaker?.wake();
 	}
 
 	/** Makes `run` resolve after the instruction at hand. */
@@ -59,6 +67,7 @@ export class Runner {
 		this.#isAsked = true;
 		this.#running?.stop();
 		this.#sleep?.wake();
+		if (!this.#isAdvancing) this.#endPaced?.resolve();
 	}
 
 	/** Runs until `halt`. */
@@ -66,6 +75,7 @@ export class Runner {
 		this.#isAsked = false;
 		this.#time.start();
 		try {
+			if (this.#pacemaker !== undefined) await this.#runPaced(this.#pacemaker);
 			while (!this.#isAsked) {
 				this.#drain();
 				if (this.#isAsked) break;
@@ -81,6 +91,52 @@ export class Runner {
 		} finally {
 			this.#time.stop();
 		}
+	}
+
+	async #runPaced(pacemaker: Pacemaker): Promise<void> {
+		const end = new Promise<void>((resolve, reject) => {
+			this.#endPaced = { resolve, reject };
+		});
+		pacemaker.join(this);
+		try {
+			await end;
+		} finally {
+			this.#endPaced = undefined;
+			pacemaker.leave(this);
+		}
+	}
+
+	get nowNs(): Ns {
+		return this.#time.clock.nowNs;
+	}
+
+	get nextActionNs(): Ns {
+		const { clock } = this.#time;
+		const hasWork = this.#inbox.length > 0 || this.#cpus.some((cpu) => !cpu.isHalted);
+		return hasWork ? clock.nowNs : clock.nextDeadlineNs;
+	}
+
+	advance(untilNs: Ns): void {
+		if (this.#endPaced === undefined || this.#isAsked) return;
+		const { clock } = this.#time;
+		this.#isAdvancing = true;
+		try {
+			while (!this.#isAsked) {
+				this.#drain();
+				const hasWork = this.#slice(untilNs);
+				if (this.#inbox.length > 0) continue;
+				if (hasWork || clock.nowNs >= untilNs) break;
+				this.#time.idle(Math.min(clock.nextDeadlineNs, untilNs));
+			}
+			this.stats.slices++;
+			this.onSliceEnd();
+		} catch (error) {
+			this.#endPaced.reject(error);
+			return;
+		} finally {
+			this.#isAdvancing = false;
+		}
+		if (this.#isAsked) this.#endPaced.resolve();
 	}
 
 	/** Carries out messages until `work` is done: what it waits for may have to come in that way. */

@@ -1,0 +1,28 @@
+import type { Clock } from "../machine/clock.ts";
+import type { GuestMemory } from "../machine/memory.ts";
+import type { PciDevice } from "../machine/pci.ts";
+import { stableMac } from "../net/stable-mac.ts";
+import { VirtioNet } from "../virtio/net/device.ts";
+import { VirtioPci } from "../virtio/pci-transport.ts";
+import type { MachineConfig } from "./config.ts";
+
+/** More pairs of queues than this no guest of ours has had a use for. */
+const MAX_PAIRS = 8;
+
+export interface NicPlace {
+	/** "nic0", … */
+	readonly name: string;
+	readonly config: MachineConfig;
+	readonly memory: GuestMemory;
+	readonly clock: Clock;
+	readonly post: (work: () => void) => void;
+}
+
+/** A network card of the model that the configuration names. */
+export function makeNic(nic: MachineConfig["nics"][number], place: NicPlace): PciDevice {
+	const { name, config, memory, post } = place;
+	const { port, mtu } = nic;
+	const mac = nic.mac ?? stableMac("", config.name, name);
+	const pairs = Math.min(config.cpus, MAX_PAIRS);
+	return new VirtioPci(new VirtioNet(port, { name, mac, pairs, post, ...(mtu === undefined ? {} : { mtuBytes: mtu }) }), memory);
+}
