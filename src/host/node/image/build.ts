@@ -96,6 +96,7 @@ async function recipeHash(recipe: Recipe): Promise<string> {
 		"guest/check",
 		"guest/leave",
 		"guest/poweroff",
+		"guest/udhcpc",
 		"guest/profile",
 		"initramfs.ts",
 		"debian.ts",

@@ -21,6 +21,8 @@ export const GUEST_MODULES: readonly string[] = [
 	"sd_mod",
 	"sr_mod",
 	"e1000",
+	"ne2k-pci",
+	"pcnet32",
 	"button",
 	"evdev",
 	"psmouse",
@@ -77,6 +79,7 @@ export async function buildInitramfs(parts: InitramfsParts): Promise<Uint8Array>
 	cpio.file("etc/basenji/leave", await text("leave"), 0o755);
 	cpio.file("usr/local/sbin/poweroff", await text("poweroff"), 0o755);
 	for (const name of ["reboot", "halt"]) cpio.symlink(`usr/local/sbin/${name}`, "poweroff");
+	cpio.file("etc/udhcpc/default.script", await text("udhcpc"), 0o755);
 	cpio.file("etc/profile", await text("profile"));
 	cpio.file("etc/issue", banner(parts.description));
 	cpio.file("etc/passwd", "root::0:0:root:/root:/bin/sh\n");
