@@ -14,6 +14,8 @@ export interface Board {
 	onEvent: (event: BoardEvent) => void;
 	/** As when power comes on: every device, and the boot image back in memory. The CPUs are reset through their pins. */
 	reset(cpus: readonly CpuPins[]): void;
+	/** As when power comes on, but with nothing to boot: a saved state follows. */
+	clear(): void;
 	/** Bytes arriving at a serial port; returns how many it takes now. */
 	serialInput(port: number, bytes: Uint8Array): number;
 	/** Called when a serial port can take more, after `serialInput` took less than all. */

@@ -1,11 +1,13 @@
 import { assert } from "../base/assert.ts";
 import { SoftwareEngine } from "../cpu/software-engine.ts";
 import { GuestMemory } from "../machine/memory.ts";
+import type { SnapshotTree } from "../snapshot/tree.ts";
 import { type MachineConfig, type MachineOptions, readConfig } from "./config.ts";
 import type { CpuEngine } from "./engine.ts";
 import { MachineError } from "./error.ts";
 import type { Host } from "./host.ts";
 import { Machine } from "./machine.ts";
+import type { Pacemaker } from "./pace.ts";
 import { PcBoard } from "./pc-board.ts";
 import { formatSize } from "./quantity.ts";
 import { SoftwareCpuEngine } from "./software.ts";
@@ -14,12 +16,22 @@ import { CountedTime, HostPacedTime, type TimeKeeper } from "./time.ts";
 /** What the software engine's CPUs say in CPUID leaf 0x80000008. */
 const PHYS_ADDR_BITS = 40;
 
+/** Where a machine's snapshots are, and whether it begins with one; who gives it its time. */
+export interface MachineSource {
+	readonly snapshots?: SnapshotTree | undefined;
+	/** Nothing is booted: `Machine.restore` comes before `start`. */
+	readonly isRestored?: boolean | undefined;
+	/** Gives out the machine's time together with others'; needs `time: "instructions"`. */
+	readonly pacemaker?: Pacemaker | undefined;
+}
+
 /**
  * Puts a machine together; it is not started yet.
  * @throws MachineError `config`, `unavailable`; PcError when the kernel or firmware cannot be booted
  */
-export function assembleMachine(options: MachineOptions, host: Host): Machine {
+export function assembleMachine(options: MachineOptions, host: Host, from: MachineSource = {}): Machine {
 	const config = readConfig(options);
+	assert(from.pacemaker === undefined || config.time === "instructions", "whoever gets time from others counts instructions");
 	refuseMissing(config);
 	const memory = allocate(config);
 	const cpus: CpuEngine[] = [];
@@ -55,7 +67,7 @@ export function assembleMachine(options: MachineOptions, host: Host): Machine {
 		cpus.push(new SoftwareCpuEngine(engine, environment, { isCounted: config.time === "instructions" }));
 	}
 	board.attach(cpus);
-	machine = new Machine({ config, host, time, cpus, board });
+	machine = new Machine({ config, host, time, cpus, board, memory, ...from });
 	return machine;
 }
 

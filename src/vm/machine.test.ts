@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { StateValue } from "../base/json.ts";
 import type { Ns } from "../base/units.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
+import { GuestMemory } from "../machine/memory.ts";
 import { OpenWire } from "../machine/wire.ts";
 import type { Board, BoardEvent } from "./board.ts";
 import { type MachineOptions, readConfig } from "./config.ts";
@@ -113,6 +114,7 @@ class TestBoard implements Board {
 	reset(cpus: Parameters<Board["reset"]>[0]): void {
 		for (const cpu of cpus) cpu.reset();
 	}
+	clear(): void {}
 	serialInput(_port: number, bytes: Uint8Array): number {
 		const taken = Math.min(this.room, bytes.length);
 		this.room -= taken;
@@ -141,7 +143,13 @@ function build(program: (cpu: TestCpu, board: TestBoard, time: TimeKeeper) => vo
 	const time = new HostPacedTime(host);
 	const cpu = new TestCpu(host, time, (self) => program(self, board, time));
 	const config = readConfig({ kernel: new Uint8Array(1), ...options });
-	return { host, board, time, cpu, machine: new Machine({ config, host, time, cpus: [cpu], board }) };
+	return {
+		host,
+		board,
+		time,
+		cpu,
+		machine: new Machine({ config, host, time, cpus: [cpu], board, memory: new GuestMemory(config.memory) }),
+	};
 }
 
 describe("a machine's life", () => {

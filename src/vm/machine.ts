@@ -1,4 +1,8 @@
-import type { StateValue } from "../base/json.ts";
+import type { Ns } from "../base/units.ts";
+import { Serial } from "../disk/serial.ts";
+import type { GuestMemory } from "../machine/memory.ts";
+import type { SnapshotRecord } from "../snapshot/record.ts";
+import type { SnapshotTree } from "../snapshot/tree.ts";
 import type { Board, BoardEvent } from "./board.ts";
 import type { MachineConfig } from "./config.ts";
 import { Console } from "./console.ts";
@@ -6,8 +10,10 @@ import { Emitter } from "./emitter.ts";
 import type { CpuEngine } from "./engine.ts";
 import { MachineError } from "./error.ts";
 import type { Host } from "./host.ts";
+import type { Pacemaker } from "./pace.ts";
 import { parseDuration } from "./quantity.ts";
 import { Runner } from "./runner.ts";
+import { MachineSnapshots, type SnapshotOptions, type TakenSnapshot } from "./snapshot.ts";
 import type { TimeKeeper } from "./time.ts";
 
 export type MachineState = "created" | "running" | "paused" | "stopped";
@@ -60,6 +66,13 @@ export interface MachineParts {
 	readonly time: TimeKeeper;
 	readonly cpus: readonly CpuEngine[];
 	readonly board: Board;
+	readonly memory: GuestMemory;
+	/** Where the machine's snapshots go; in memory, unless told. */
+	readonly snapshots?: SnapshotTree | undefined;
+	/** The machine begins in this state (one of `snapshots`, loaded before it starts) instead of booting. */
+	readonly isRestored?: boolean | undefined;
+	/** Gives out the machine's time together with others'. */
+	readonly pacemaker?: Pacemaker | undefined;
 }
 
 /** One virtual PC and its life. Make it with `createMachine`. */
@@ -74,6 +87,9 @@ export class Machine implements AsyncDisposable {
 	#exit: MachineExit | undefined;
 	/** The loop that is under way; resolved while there is none. */
 	#loop: Promise<void> = Promise.resolve();
+	/** Snapshots, restores and the end, one at a time. */
+	readonly #operations = new Serial();
+	#snapshots: Promise<MachineSnapshots> | undefined;
 	#resets = 0;
 	#wallNs = 0;
 	#runningSinceNs = 0;
@@ -83,12 +99,13 @@ export class Machine implements AsyncDisposable {
 		this.#parts = parts;
 		this.name = config.name;
 		this.config = config;
-		this.#runner = new Runner(parts.host, parts.time, parts.cpus);
+		this.#runner = new Runner(parts.host, parts.time, parts.cpus, parts.pacemaker);
 		this.consoles = Array.from({ length: config.serialPorts }, (_, port) => new Console(port, this.#typist(port)));
 		this.#runner.onTurn = (index) => board.cpuTurn(index);
 		this.#runner.onSliceEnd = () => board.sliceEnded();
 		board.onEvent = (event) => this.#onBoardEvent(event);
-		board.reset(parts.cpus.map((cpu) => cpu.pins));
+		if (parts.isRestored === true) board.clear();
+		else board.reset(parts.cpus.map((cpu) => cpu.pins));
 	}
 
 	get state(): MachineState {
@@ -128,9 +145,11 @@ export class Machine implements AsyncDisposable {
 	}
 
 	/** Goes on after `pause`. @throws MachineError `state` */
-	async resume(): Promise<void> {
-		this.#need("resume", "paused");
-		this.#go();
+	resume(): Promise<void> {
+		return this.#operations.run(async () => {
+			this.#need("resume", "paused");
+			this.#go();
+		});
 	}
 
 	/** Pulls the plug: no word to the guest. What has been written to disks is flushed. Harmless when stopped already. */
@@ -142,6 +161,11 @@ export class Machine implements AsyncDisposable {
 	pressPowerButton(): void {
 		this.#need("pressPowerButton", "running");
 		this.post(() => this.#parts.board.pressPowerButton());
+	}
+
+	/** Guest time since power-on, as the machine's own clock has it. */
+	get nowNs(): Ns {
+		return this.#parts.time.clock.nowNs;
 	}
 
 	/** Has `message` carried out on the machine's own thread, between two slices. */
@@ -208,15 +232,91 @@ export class Machine implements AsyncDisposable {
 		};
 	}
 
-	/** Everything but the contents of memory and disks. @throws MachineError `state` unless paused */
-	async save(): Promise<StateValue> {
-		this.#need("save", "paused");
-		await this.#runner.drainWhile(this.#parts.board.quiesce());
-		return {
-			nowNs: this.#parts.time.clock.nowNs,
-			cpus: this.#parts.cpus.map((cpu) => cpu.save()),
-			board: this.#parts.board.save(),
-		};
+	/** The machine's snapshots. */
+	async snapshots(): Promise<SnapshotTree> {
+		return (await this.#openSnapshots()).tree;
+	}
+
+	/**
+	 * Takes a snapshot: memory, CPUs, devices, disks, clock. The guest stands still for a few milliseconds; resolves when all is
+	 * saved. Not before the machine has been started.
+	 * @throws MachineError `state`; `unavailable` if a disk cannot take part; SnapshotError
+	 */
+	snapshot(options: SnapshotOptions = {}): Promise<TakenSnapshot> {
+		return this.#operations.run(async () => {
+			this.#need("snapshot", "running", "paused");
+			const snapshots = await this.#openSnapshots();
+			snapshots.check();
+			snapshots.tree.freeName(options.name);
+			await snapshots.prepare();
+			const { host } = this.#parts;
+			const beganNs = host.nowNs();
+			let pauseNs = 0;
+			const frozen = await this.#hold(async () => {
+				const result = await snapshots.freeze();
+				pauseNs = host.nowNs() - beganNs;
+				return result;
+			});
+			const record = await snapshots.keep(frozen, { ...options, screen: this.consoles[0]?.text ?? "" });
+			return { record, pauseNs, totalNs: host.nowNs() - beganNs };
+		});
+	}
+
+	/**
+	 * Puts the machine back to a snapshot, by name or id. A running machine goes on from there, a paused one stays paused. What has
+	 * happened since the last snapshot is lost. Network sessions of the guest find their other ends changed.
+	 * @throws SnapshotError not-found, corrupt; MachineError `config` if the snapshot is of another kind of machine
+	 */
+	restore(reference: string): Promise<SnapshotRecord> {
+		return this.#operations.run(async () => {
+			this.#need("restore", "created", "running", "paused");
+			const snapshots = await this.#openSnapshots();
+			const record = snapshots.tree.find(reference);
+			await this.#hold(async () => {
+				try {
+					await snapshots.restore(record);
+				} catch (error) {
+					// Half of one state and half of another is no machine.
+					if (!(error instanceof MachineError)) this.#end({ reason: "failed", code: 125, error });
+					throw error;
+				}
+			});
+			await snapshots.sweep();
+			return record;
+		});
+	}
+
+	/** Removes a snapshot, or with `withChildren` all that follow from it. @throws SnapshotError not-found */
+	removeSnapshot(reference: string, withChildren = false): Promise<readonly string[]> {
+		return this.#operations.run(async () => {
+			const snapshots = await this.#openSnapshots();
+			const removed = await snapshots.tree.remove(snapshots.tree.find(reference).id, withChildren);
+			await snapshots.sweep();
+			return removed;
+		});
+	}
+
+	#openSnapshots(): Promise<MachineSnapshots> {
+		this.#snapshots ??= MachineSnapshots.open(this.#parts);
+		return this.#snapshots;
+	}
+
+	/** Runs `work` between two instructions with nothing in flight; a running machine goes on afterwards. */
+	async #hold<Result>(work: () => Promise<Result>): Promise<Result> {
+		const isRunning = (): boolean => this.#state === "running" && this.#closing === undefined && this.#exit === undefined;
+		const wasRunning = isRunning();
+		if (wasRunning) {
+			this.#runner.halt();
+			await this.#loop;
+			if (!isRunning()) throw new MachineError("exited", `${this.name}: ended (${this.#exit?.reason ?? "stopped"}) meanwhile`);
+		}
+		try {
+			await this.#runner.drainWhile(this.#parts.board.quiesce());
+			return await work();
+		} finally {
+			if (wasRunning && isRunning()) this.#launch();
+			else if (this.#exit !== undefined) void this.#finish(this.#exit);
+		}
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {
@@ -224,8 +324,12 @@ export class Machine implements AsyncDisposable {
 	}
 
 	#go(): void {
-		this.#runningSinceNs = this.#parts.host.nowNs();
 		this.#enter("running");
+		this.#launch();
+	}
+
+	#launch(): void {
+		this.#runningSinceNs = this.#parts.host.nowNs();
 		this.#loop = this.#runner.run().then(
 			() => this.#loopEnded(),
 			(error: unknown) => {
@@ -244,7 +348,8 @@ export class Machine implements AsyncDisposable {
 
 	#finish(exit: MachineExit): Promise<void> {
 		this.#exit ??= exit;
-		this.#closing ??= this.#close();
+		// After whatever snapshot is being taken.
+		this.#closing ??= this.#operations.run(() => this.#close());
 		return this.#closing;
 	}
 

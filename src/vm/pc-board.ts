@@ -91,6 +91,10 @@ export class PcBoard implements Board {
 		boot.enter(this.#boot());
 	}
 
+	clear(): void {
+		this.pc.reset();
+	}
+
 	#boot(): InitialCpuState {
 		const { config, host, physAddrBits } = this.#options;
 		if (config.kernel === undefined) return bootFirmware(this.pc);

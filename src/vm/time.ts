@@ -9,6 +9,8 @@ export interface TimeKeeper {
 	start(): void;
 	/** Guest time stands still. */
 	stop(): void;
+	/** Guest time is this from now on: the machine's state is another one. */
+	set(nowNs: Ns): void;
 	/** No CPU has anything to do before `untilNs`: how long the host may sleep. 0: time has been moved on at once. */
 	idle(untilNs: Ns): number;
 }
@@ -58,6 +60,12 @@ export class HostPacedTime implements TimeKeeper {
 		this.#isRunning = false;
 	}
 
+	set(nowNs: Ns): void {
+		this.#guestNs = nowNs;
+		this.#sinceNs = this.#host.nowNs();
+		this.clock.rebase(nowNs, () => this.#read());
+	}
+
 	idle(untilNs: Ns): number {
 		const delayNs = Math.max(0, untilNs - this.clock.nowNs);
 		this.#isIdle = true;
@@ -80,6 +88,11 @@ export class CountedTime implements TimeKeeper {
 	start(): void {}
 
 	stop(): void {}
+
+	set(nowNs: Ns): void {
+		this.#skippedNs = nowNs - this.#instructions();
+		this.clock.rebase(nowNs, () => this.#skippedNs + this.#instructions());
+	}
 
 	idle(untilNs: Ns): number {
 		if (!Number.isFinite(untilNs)) return untilNs;

@@ -1,0 +1,301 @@
+import type { Codecs } from "../disk/codecs.ts";
+import { type ByteStore, type Disk, DiskError } from "../disk/disk.ts";
+import { createQcow2 } from "../disk/formats/qcow2/create.ts";
+import { Qcow2Disk } from "../disk/formats/qcow2/qcow2-disk.ts";
+import { keepDiskOpen } from "../disk/keep-open.ts";
+import type { LayerFolder } from "../disk/layers/layer-folder.ts";
+import { decodeRecord, encodeRecord } from "../disk/layers/layer-record.ts";
+import { SwitchDisk } from "../disk/layers/switch-disk.ts";
+import { Serial } from "../disk/serial.ts";
+
+export interface LayeredDiskOptions {
+	/** The base's format as qcow2 names it, for the layers' headers. "raw" unless told. */
+	readonly baseFormat?: string;
+	readonly codecs?: Codecs;
+	/** Cluster size of new layers: 2^n bytes. 16 unless told. */
+	readonly clusterBits?: number;
+	/** The base is never written, not even before the first snapshot. */
+	readonly isBaseFrozen?: boolean;
+	/**
+	 * Begin from these layers instead of those the folder's record names, and leave the record alone: this disk is one of
+	 * several on them (a fork), and what is written to it is gone when it is closed.
+	 */
+	readonly layers?: readonly string[];
+}
+
+/** Where layers lie. Those that have been sealed are opened for reading only, so that several disks may stand on them. */
+export interface SnapshotLayers extends LayerFolder {
+	open(name: string, isReadOnly?: boolean): Promise<ByteStore>;
+}
+
+interface Layer {
+	readonly name: string;
+	readonly disk: Qcow2Disk;
+}
+
+let made = 0;
+
+/**
+ * A disk that snapshots can put back: a base, and qcow2 layers above it of which the last is written to. Before there is any
+ * layer, writes go to the base. A `seal` costs no more than an exchange of pointers, because the layer that it puts on top was
+ * made beforehand.
+ */
+export class LayeredDisk implements Disk {
+	readonly #base: Disk;
+	readonly #folder: SnapshotLayers;
+	readonly #options: LayeredDiskOptions;
+	readonly #switch: SwitchDisk;
+	readonly #operations = new Serial();
+	readonly #isFork: boolean;
+	#layers: Layer[];
+	/** An empty layer for the next seal, standing on the present top. */
+	#spare: Layer | undefined;
+	#next: number;
+	/** Sealed layers whose writes may not have reached the medium. */
+	readonly #unflushed = new Set<Disk>();
+	#isRecordStale = false;
+
+	private constructor(base: Disk, folder: SnapshotLayers, options: LayeredDiskOptions, layers: Layer[], next: number) {
+		this.#base = base;
+		this.#folder = folder;
+		this.#options = options;
+		this.#layers = layers;
+		this.#next = next;
+		this.#isFork = options.layers !== undefined;
+		this.#switch = new SwitchDisk(layers.at(-1)?.disk ?? base);
+	}
+
+	/** This disk closes `base`. @throws DiskError where layers are missing or damaged */
+	static async open(base: Disk, folder: SnapshotLayers, options: LayeredDiskOptions = {}): Promise<LayeredDisk> {
+		const bytes = options.layers === undefined ? await folder.readRecord() : undefined;
+		const names = options.layers ?? (bytes === undefined ? [] : decodeRecord(bytes, folder.name).layers);
+		const taken = (await folder.list()).map((name) => Number(/^(\d+)\.qcow2$/.exec(name)?.[1] ?? 0));
+		const layers: Layer[] = [];
+		try {
+			for (const [index, name] of names.entries()) {
+				const isSealed = options.layers !== undefined || index < names.length - 1;
+				layers.push(await openLayer(folder, options, name, layers.at(-1)?.disk ?? base, isSealed));
+			}
+		} catch (error) {
+			for (const { disk } of layers) await disk.close().catch(() => {});
+			throw error;
+		}
+		const disk = new LayeredDisk(base, folder, options, layers, Math.max(0, ...taken) + 1);
+		if (disk.#isFork || (options.isBaseFrozen === true && layers.length === 0)) await disk.#putOnTop();
+		return disk;
+	}
+
+	get sizeBytes(): number {
+		return this.#switch.sizeBytes;
+	}
+
+	get sectorBytes(): 512 | 4096 {
+		return this.#switch.sectorBytes;
+	}
+
+	get isReadOnly(): boolean {
+		return this.#switch.isReadOnly;
+	}
+
+	/** What it consists of now, from the base upwards, the one that is written to included. */
+	get layers(): readonly string[] {
+		return this.#layers.map(({ name }) => name);
+	}
+
+	get base(): Disk {
+		return this.#base;
+	}
+
+	read(offsetBytes: number, into: Uint8Array): Promise<void> {
+		return this.#switch.read(offsetBytes, into);
+	}
+
+	write(offsetBytes: number, from: Uint8Array): Promise<void> {
+		return this.#switch.write(offsetBytes, from);
+	}
+
+	writeZeroes(offsetBytes: number, lengthBytes: number): Promise<void> {
+		return this.#switch.writeZeroes(offsetBytes, lengthBytes);
+	}
+
+	discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+		return this.#switch.discard(offsetBytes, lengthBytes);
+	}
+
+	async flush(): Promise<void> {
+		// What the guest wrote before a seal is as much its data as what it wrote since.
+		await this.settle();
+		await this.#switch.flush();
+	}
+
+	/** Makes the layer that the next `seal` will put on top. To be called while the guest still runs. */
+	prepare(): Promise<void> {
+		return this.#operations.run(async () => {
+			this.#spare ??= await this.#makeLayer();
+		});
+	}
+
+	/**
+	 * Fixes what the disk holds now, while no request is under way; answers the layers that hold it. They reach the medium
+	 * with `settle`.
+	 */
+	seal(): Promise<readonly string[]> {
+		return this.#operations.run(async () => {
+			const top = this.#layers.at(-1);
+			if (top?.disk.isEmpty === true) return this.layers.slice(0, -1);
+			const sealed = this.layers;
+			const layer = this.#spare ?? (await this.#makeLayer());
+			this.#spare = undefined;
+			await this.#switch.exchange(async (inner) => {
+				this.#unflushed.add(inner);
+				this.#layers.push(layer);
+				return layer.disk;
+			});
+			this.#isRecordStale = true;
+			return sealed;
+		});
+	}
+
+	/** Resolves when all that has been sealed is safe on the medium, and the record says which layers count. */
+	settle(): Promise<void> {
+		return this.#operations.run(async () => {
+			for (const disk of [...this.#unflushed]) {
+				await disk.flush();
+				this.#unflushed.delete(disk);
+			}
+			await this.#writeRecord();
+		});
+	}
+
+	/**
+	 * Becomes what it was when these layers were sealed, with a fresh one on top. The former top is closed and left in the
+	 * folder, for `sweep`.
+	 * @throws DiskError not-found, corrupt
+	 */
+	restore(layers: readonly string[]): Promise<void> {
+		return this.#operations.run(async () => {
+			for (const disk of [...this.#unflushed]) await disk.flush();
+			this.#unflushed.clear();
+			const closing: Disk[] = [];
+			await this.#switch.exchange(async () => {
+				let kept = 0;
+				while (kept < layers.length && this.#layers[kept]?.name === layers[kept]) kept++;
+				const next = this.#layers.slice(0, kept);
+				const opened: Layer[] = [];
+				try {
+					for (const name of layers.slice(kept)) {
+						const below = opened.at(-1)?.disk ?? next.at(-1)?.disk ?? this.#base;
+						opened.push(await openLayer(this.#folder, this.#options, name, below, true));
+					}
+					next.push(...opened);
+					next.push(await this.#makeLayer(next));
+				} catch (error) {
+					for (const { disk } of opened) await disk.close().catch(() => {});
+					throw error;
+				}
+				if (this.#spare !== undefined) closing.push(this.#spare.disk);
+				closing.push(...this.#layers.slice(kept).map(({ disk }) => disk));
+				this.#spare = undefined;
+				this.#layers = next;
+				return (next.at(-1) as Layer).disk;
+			});
+			for (const disk of closing.reverse()) await disk.close();
+			this.#isRecordStale = true;
+			await this.#writeRecord();
+		});
+	}
+
+	/** Removes layer files that neither this disk nor any of `used` consists of. */
+	sweep(used: Iterable<string>): Promise<void> {
+		return this.#operations.run(async () => {
+			if (this.#isFork) return;
+			await sweepLayers(this.#folder, [...used, ...this.layers, ...(this.#spare === undefined ? [] : [this.#spare.name])]);
+		});
+	}
+
+	close(): Promise<void> {
+		return this.#operations.run(async () => {
+			await this.#switch.exchange(async (inner) => {
+				const failures: unknown[] = [];
+				const attempt = (work: Promise<void>) => work.catch((error: unknown) => void failures.push(error));
+				for (const disk of this.#unflushed) await attempt(disk.flush());
+				if (this.#spare !== undefined) {
+					await attempt(this.#spare.disk.close());
+					await attempt(this.#folder.remove(this.#spare.name));
+				}
+				const top = this.#layers.at(-1);
+				for (const { disk } of [...this.#layers].reverse()) await attempt(disk.close());
+				await attempt(this.#base.close());
+				if (this.#isFork && top !== undefined) await attempt(this.#folder.remove(top.name));
+				else await attempt(this.#writeRecord());
+				if (failures.length > 0) throw failures[0];
+				return inner;
+			});
+		});
+	}
+
+	async #putOnTop(): Promise<void> {
+		const layer = await this.#makeLayer();
+		await this.#switch.exchange(async () => {
+			this.#layers.push(layer);
+			return layer.disk;
+		});
+		this.#isRecordStale = true;
+		await this.#writeRecord();
+	}
+
+	async #writeRecord(): Promise<void> {
+		if (!this.#isRecordStale || this.#isFork) return;
+		await this.#folder.writeRecord(encodeRecord({ layers: this.layers, redo: [], next: this.#next }));
+		this.#isRecordStale = false;
+	}
+
+	async #makeLayer(below: readonly Layer[] = this.#layers): Promise<Layer> {
+		const parent = below.at(-1);
+		const number = String(this.#next++).padStart(6, "0");
+		// Several forks may make layers in one folder, each counting for itself.
+		const name = this.#isFork ? `fork-${made++}-${number}.qcow2` : `${number}.qcow2`;
+		const { clusterBits = 16, baseFormat = "raw" } = this.#options;
+		const store = await this.#folder.create(name);
+		try {
+			await createQcow2(store, {
+				sizeBytes: this.sizeBytes,
+				clusterBits,
+				backingFile: parent?.name ?? this.#folder.baseName,
+				backingFormat: parent === undefined ? baseFormat : "qcow2",
+			});
+			return { name, disk: await Qcow2Disk.open(store, layerOptions(this.#options, parent?.disk ?? this.#base)) };
+		} catch (error) {
+			await store.close();
+			await this.#folder.remove(name);
+			throw error;
+		}
+	}
+}
+
+/** Removes the layers in a folder that are not among `used`. */
+export async function sweepLayers(folder: SnapshotLayers, used: Iterable<string>): Promise<void> {
+	const known = new Set(used);
+	for (const name of await folder.list()) if (/^\d{6,}\.qcow2$/.test(name) && !known.has(name)) await folder.remove(name);
+}
+
+async function openLayer(
+	folder: SnapshotLayers,
+	options: LayeredDiskOptions,
+	name: string,
+	below: Disk,
+	isSealed: boolean,
+): Promise<Layer> {
+	const store = await folder.open(name, isSealed);
+	try {
+		return { name, disk: await Qcow2Disk.open(store, layerOptions(options, below)) };
+	} catch (error) {
+		await store.close();
+		if (error instanceof DiskError) throw error;
+		throw new DiskError("corrupt", name, "cannot be opened", { cause: error });
+	}
+}
+
+function layerOptions(options: LayeredDiskOptions, below: Disk) {
+	return { backing: keepDiskOpen(below), ...(options.codecs === undefined ? {} : { codecs: options.codecs }) };
+}
