@@ -10,7 +10,7 @@ export default defineConfig({
 					testTimeout: 60_000,
 				},
 			},
-			{ test: { name: "sim", include: ["tests/sim/**/*.test.ts"], testTimeout: 300_000 } },
+			{ test: { name: "sim", include: ["tests/sim/**/*.test.ts", "tests/lab/**/*.test.ts"], testTimeout: 300_000 } },
 			{ test: { name: "guest", include: ["tests/guest/**/*.test.ts"], testTimeout: 600_000, fileParallelism: false } },
 		],
 	},

@@ -110,6 +110,10 @@ function checkMachine(model: LabModel, node: NodeOf<"machine">, failed: Readonly
 	if (sources > 1) log.error("contradiction", node.path, "more than one of image, kernel and bios", "one of them", "key");
 	if (node.initrd !== undefined && node.kernel === undefined)
 		log.error("contradiction", [...node.path, "initrd"], "no kernel to give it to", "kernel beside it", "key");
+	if (node.nic?.mac !== undefined && pluggedPorts(model, node.name).length > 1)
+		log.error("contradiction", [...node.path, "nic"], "one MAC address for several cards", "nics, with a mac for each");
+	if (node.command !== undefined && node.image === undefined)
+		log.error("contradiction", [...node.path, "command"], "a command without an image of ours", "image beside it", "key");
 	const machines = [...model.nodes.values()].filter(({ kind }) => kind === "machine").map(({ name }) => name);
 	for (const [index, name] of (node.after ?? []).entries()) {
 		if (machines.includes(name) || failed.has(name)) continue;

@@ -1,11 +1,18 @@
 export * from "./actions.ts";
+export * from "./addressing.ts";
 export * from "./cables.ts";
+export * from "./draft.ts";
 export * from "./expectations.ts";
 export type { JsonSchema } from "./fields.ts";
 export * from "./find-link.ts";
+export * from "./graph.ts";
 export * from "./issue.ts";
+export * from "./lab.ts";
+export * from "./lab-link.ts";
 export type { CaptureModel } from "./link-reader.ts";
 export type * from "./model.ts";
+export * from "./network.ts";
 export { KIND_NAMES, NIC_MODELS, type NodeKind } from "./node-kinds.ts";
 export * from "./read-lab.ts";
 export type * from "./runtime.ts";
+export type * from "./spec.ts";

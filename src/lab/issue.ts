@@ -89,14 +89,19 @@ export function suggestion(found: string, known: Iterable<string>): string {
 	return best === undefined ? "" : ` (did you mean ${best}?)`;
 }
 
-/** Insertions, removals and exchanges that turn one word into the other. */
+/** Insertions, removals, exchanges, and swaps of neighbours that turn one word into the other. */
 function editDistance(a: string, b: string): number {
-	let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+	let [before, row] = [[] as number[], Array.from({ length: b.length + 1 }, (_, at) => at)];
+	const at = (list: readonly number[], index: number): number => list[index] as number;
 	for (let i = 1; i <= a.length; i++) {
 		const next = [i];
-		for (let j = 1; j <= b.length; j++)
-			next.push(Math.min((row[j] as number) + 1, (next[j - 1] as number) + 1, (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1)));
-		row = next;
+		for (let j = 1; j <= b.length; j++) {
+			const isSame = a[i - 1] === b[j - 1];
+			let least = Math.min(at(row, j) + 1, at(next, j - 1) + 1, at(row, j - 1) + (isSame ? 0 : 1));
+			if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, at(before, j - 2) + 1);
+			next.push(least);
+		}
+		[before, row] = [row, next];
 	}
-	return row[b.length] as number;
+	return at(row, b.length);
 }

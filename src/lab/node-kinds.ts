@@ -79,6 +79,7 @@ export const machineFields = fields("a machine", {
 	initrd: field(text, "Its initial RAM disk (a file)"),
 	bios: field(text, "A firmware to boot through (a file)"),
 	append: field(text, "More for the kernel's command line"),
+	command: field(text, "Run by a guest of ours instead of a shell; the machine ends with it"),
 	disks: field(oneOrMany(text, "a disk or a list of them"), "FILE[,format=…][,mode=…][,bus=…], as with `run --disk`"),
 	memory: field(memory, "RAM"),
 	cpus: field(count(1, MAX_CPUS), "Virtual processors"),

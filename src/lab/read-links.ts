@@ -77,11 +77,12 @@ export class LinkReader {
 			return;
 		}
 		const cable = parseCable(text, path);
-		const read = readLinkValue(value, path, this.#log, this.#context);
-		if (!this.#check(cable, path, at) || read === undefined) return;
+		// A cable with wrong values is still one: what is plugged into its ports shall not be wrong as well.
+		const read = readLinkValue(value, path, this.#log, this.#context) ?? { spec: {}, capture: undefined };
+		if (!this.#check(cable, path, at)) return;
 		if (cable.isDirected && this.#addDirection(cable, read.spec, path)) return;
 		const a = this.#plug(cable.from, cable.to, cableName(cable), path, at);
-		const b = this.#plug(cable.to, cable.from, cableName(cable), path, at);
+		const b = a === undefined ? undefined : this.#plug(cable.to, cable.from, cableName(cable), path, at);
 		if (a === undefined || b === undefined) return;
 		const { up: _up, down: _down, ...own } = read.spec;
 		const spec = cable.isDirected ? { up: own } : read.spec;

@@ -23,7 +23,7 @@ export function describeFileIssue(fileName: string, issue: FileIssue): string {
 /** Reads the text of a lab file (YAML 1.2). Never throws for what stands in it. */
 export function readLabText(text: string, fileName: string, options: ReadLabOptions = {}): LabFile {
 	const lines = new LineCounter();
-	const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, version: "1.2" });
+	const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, stringKeys: true, version: "1.2" });
 	const syntax = document.errors.map((error) => syntaxIssue(error, text, lines));
 	if (syntax.length > 0) return { fileName, model: undefined, issues: syntax };
 	let value: unknown;
