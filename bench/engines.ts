@@ -55,7 +55,7 @@ const POWERED_OFF = /reboot: (Power down|System halted)/;
  * Runs a command and times what stands between its "BENCH name begin" and "BENCH name end" lines, by this host's clock.
  * Returns the seconds until it had powered off; undefined if it never did.
  */
-function watch(command: readonly string[], limits: RunLimits, timings: Timings): Promise<number | undefined> {
+export function watch(command: readonly string[], limits: RunLimits, timings: Timings): Promise<number | undefined> {
 	return new Promise((resolve) => {
 		const startMs = limits.clock === "wall" ? performance.now() : 0;
 		const child = spawn(command[0] as string, command.slice(1), { stdio: ["ignore", "pipe", "ignore"] });

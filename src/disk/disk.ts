@@ -1,3 +1,5 @@
+import type { Pieces } from "./pieces.ts";
+
 /**
  * A disk as machines see it: numbered bytes of a fixed size. Offsets and lengths are multiples of `sectorBytes`.
  * Completion means: `read` has filled the buffer; `write` is accepted and visible to later reads; after `flush`
@@ -15,6 +17,13 @@ export interface Disk {
 	discard(offsetBytes: number, lengthBytes: number): Promise<void>;
 	flush(): Promise<void>;
 	close(): Promise<void>;
+	/**
+	 * Reads into the pieces, end to end, if that can be done at once; answers whether it has been. Where it has not, what
+	 * the pieces hold means nothing, and `read` is the way (which also tells what is wrong, if something is).
+	 */
+	readNow?(offsetBytes: number, into: Pieces): boolean;
+	/** Writes at once, if that can be done; else the range may hold old bytes or new, and `write` is the way. */
+	writeNow?(offsetBytes: number, from: Pieces): boolean;
 }
 
 /** Bytes behind a disk format: a host file, OPFS, an HTTP range, memory. Grows by writing past the end. */
@@ -27,6 +36,9 @@ export interface ByteStore {
 	read(offsetBytes: number, into: Uint8Array): Promise<void>;
 	write(offsetBytes: number, from: Uint8Array): Promise<void>;
 	truncate(sizeBytes: number): Promise<void>;
+	/** As a disk's. A store that finds its medium slow answers false for a while. */
+	readNow?(offsetBytes: number, into: Pieces): boolean;
+	writeNow?(offsetBytes: number, from: Pieces): boolean;
 	/** Where a store has a cheaper way to zeros than writing them; the space may be given back. Grows the store like `write`. */
 	writeZeroes?(offsetBytes: number, lengthBytes: number): Promise<void>;
 	flush(): Promise<void>;

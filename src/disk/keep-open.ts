@@ -2,22 +2,25 @@ import type { ByteStore, Disk } from "./disk.ts";
 
 /** The same store, whose owner goes on using it after a disk on it has been closed. */
 export function keepOpen(store: ByteStore): ByteStore {
-	return new Proxy(store, {
-		get(target, key) {
-			if (key === "close") return () => Promise.resolve();
-			const value: unknown = Reflect.get(target, key, target);
-			return typeof value === "function" ? value.bind(target) : value;
-		},
-	});
+	return withoutClose(store);
 }
 
 /** The same for a disk that lies below several others. */
 export function keepDiskOpen(disk: Disk): Disk {
-	return new Proxy(disk, {
-		get(target, key) {
-			if (key === "close") return () => Promise.resolve();
+	return withoutClose(disk);
+}
+
+function withoutClose<Target extends object>(target: Target): Target {
+	const bound = new Map<PropertyKey, unknown>([["close", () => Promise.resolve()]]);
+	return new Proxy(target, {
+		get(_, key) {
+			const known = bound.get(key);
+			if (known !== undefined) return known;
 			const value: unknown = Reflect.get(target, key, target);
-			return typeof value === "function" ? value.bind(target) : value;
+			if (typeof value !== "function") return value;
+			const method: unknown = value.bind(target);
+			bound.set(key, method);
+			return method;
 		},
 	});
 }

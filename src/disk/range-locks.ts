@@ -28,6 +28,12 @@ export class RangeLocks {
 		});
 	}
 
+	/** Whether a claim would be answered at once: for work that is over before anybody else gets to run. */
+	isFree(first: number, last: number, isExclusive: boolean): boolean {
+		const claim: RangeClaim = { first, last, isExclusive };
+		return !this.#queue.some((other) => conflict(other, claim));
+	}
+
 	release(claim: RangeClaim): void {
 		this.#queue.splice(this.#queue.indexOf(claim as Waiter), 1);
 		for (const [index, waiter] of this.#queue.entries()) {

@@ -1,5 +1,6 @@
 import type { ByteStore, Disk } from "./disk.ts";
-import { checkRange, checkWritable } from "./range.ts";
+import { lengthOf, type Pieces } from "./pieces.ts";
+import { checkRange, checkWritable, isInRange } from "./range.ts";
 
 export interface RawOptions {
 	readonly sectorBytes?: 512 | 4096;
@@ -59,6 +60,19 @@ export class RawDisk implements Disk {
 		checkWritable(this.isReadOnly, this.#store.name);
 		checkRange(this, this.#store.name, offsetBytes, lengthBytes);
 		if (this.#store.writeZeroes !== undefined) await this.#store.writeZeroes(offsetBytes, lengthBytes);
+	}
+
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		return this.#store.readNow !== undefined && this.#isWithin(offsetBytes, into) && this.#store.readNow(offsetBytes, into);
+	}
+
+	writeNow(offsetBytes: number, from: Pieces): boolean {
+		if (this.isReadOnly || this.#store.writeNow === undefined) return false;
+		return this.#isWithin(offsetBytes, from) && this.#store.writeNow(offsetBytes, from);
+	}
+
+	#isWithin(offsetBytes: number, pieces: Pieces): boolean {
+		return isInRange(this, offsetBytes, lengthOf(pieces));
 	}
 
 	flush(): Promise<void> {

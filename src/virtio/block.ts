@@ -173,9 +173,34 @@ export class VirtioBlock implements VirtioDevice<VirtioBlockState> {
 		chain.readable.read(0, this.#header);
 		const type = this.#headerView.getUint32(0, true);
 		const sector = this.#headerView.getUint32(8, true) + this.#headerView.getUint32(12, true) * 2 ** 32;
+		if (this.#doneAtOnce(chain, type, sector)) {
+			finish(queue, chain, VIRTIO_BLK_S_OK, type === VIRTIO_BLK_T_IN ? chain.writable.byteLength - 1 : 0);
+			return;
+		}
 		const work = this.#plan(chain, type, sector);
 		if (typeof work === "number") finish(queue, chain, work, 0);
 		else this.#submit(queue, chain, work);
+	}
+
+	/** Reads and writes that the disk carries out within the call, straight from and to guest memory. */
+	#doneAtOnce(chain: Chain, type: number, sector: number): boolean {
+		const disk = this.#disk;
+		if (this.#barrier !== undefined) return false;
+		const offsetBytes = sector * SECTOR_BYTES;
+		try {
+			if (type === VIRTIO_BLK_T_IN && disk.readNow !== undefined) {
+				const count = chain.writable.byteLength - 1;
+				const into = this.#fits(offsetBytes, count) ? chain.writable.piecesToWrite(0, count) : undefined;
+				return into !== undefined && disk.readNow(offsetBytes, into);
+			}
+			if (type === VIRTIO_BLK_T_OUT && disk.writeNow !== undefined && !this.#isWriteThrough) {
+				const count = chain.readable.byteLength - HEADER_BYTES;
+				return this.#fits(offsetBytes, count) && disk.writeNow(offsetBytes, chain.readable.pieces(HEADER_BYTES, count));
+			}
+		} catch {
+			// What is wrong comes to light again in the ordinary way, and is told there.
+		}
+		return false;
 	}
 
 	/** What the request comes to; or the status that ends it at once. */

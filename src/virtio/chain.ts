@@ -51,6 +51,30 @@ export class BufferList {
 		});
 	}
 
+	/** Where bytes [at, at+count) lie, neighbours together: for whoever is done with them before the guest runs again. */
+	pieces(at: number, count: number): Uint8Array[] {
+		const pieces: Uint8Array[] = [];
+		let start = 0;
+		let end = -1;
+		this.#walk(at, count, (index, from, _done, span) => {
+			const first = (this.#hostOffsets[index] as number) + from;
+			if (first !== end) {
+				if (end > start) pieces.push(this.#ram.bytes.subarray(start, end));
+				start = first;
+			}
+			end = first + span;
+		});
+		if (end > start) pieces.push(this.#ram.bytes.subarray(start, end));
+		return pieces;
+	}
+
+	/** The same, about to be written to; nothing where the device may not. */
+	piecesToWrite(at: number, count: number): Uint8Array[] | undefined {
+		if (!this.#ram.isMastering) return undefined;
+		this.#walk(at, count, (index, from, _done, span) => this.#ram.announce((this.#addrs[index] as number) + from, span));
+		return this.pieces(at, count);
+	}
+
 	#walk(at: number, count: number, visit: (index: number, from: number, done: number, count: number) => void): number {
 		let skip = at;
 		let done = 0;

@@ -1,4 +1,5 @@
 import type { Disk } from "../disk.ts";
+import type { Pieces } from "../pieces.ts";
 
 /** A disk whose inside can be exchanged while it is in use: requests wait for the moment that takes. */
 export class SwitchDisk implements Disk {
@@ -38,6 +39,14 @@ export class SwitchDisk implements Disk {
 
 	discard(offsetBytes: number, lengthBytes: number): Promise<void> {
 		return this.#pass((disk) => disk.discard(offsetBytes, lengthBytes));
+	}
+
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		return this.#gate === undefined && this.#inner.readNow?.(offsetBytes, into) === true;
+	}
+
+	writeNow(offsetBytes: number, from: Pieces): boolean {
+		return this.#gate === undefined && this.#inner.writeNow?.(offsetBytes, from) === true;
 	}
 
 	flush(): Promise<void> {

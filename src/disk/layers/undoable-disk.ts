@@ -4,6 +4,7 @@ import { type Disk, DiskError } from "../disk.ts";
 import { createQcow2 } from "../formats/qcow2/create.ts";
 import { Qcow2Disk } from "../formats/qcow2/qcow2-disk.ts";
 import { keepDiskOpen } from "../keep-open.ts";
+import type { Pieces } from "../pieces.ts";
 import { Serial } from "../serial.ts";
 import type { LayerFolder } from "./layer-folder.ts";
 import { decodeRecord, encodeRecord, type LayerRecord } from "./layer-record.ts";
@@ -113,6 +114,14 @@ export class UndoableDisk implements Disk {
 
 	discard(offsetBytes: number, lengthBytes: number): Promise<void> {
 		return this.#switch.discard(offsetBytes, lengthBytes);
+	}
+
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		return this.#switch.readNow(offsetBytes, into);
+	}
+
+	writeNow(offsetBytes: number, from: Pieces): boolean {
+		return this.#switch.writeNow(offsetBytes, from);
 	}
 
 	flush(): Promise<void> {

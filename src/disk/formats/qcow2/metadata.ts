@@ -131,6 +131,12 @@ export class Qcow2Metadata {
 		throw new DiskError("corrupt", this.store.name, `an L2 table is said to lie at ${offset}`, { offsetBytes: this.#l1.offset + l1At });
 	}
 
+	/** Whether `peekTable` tells all: the table is in memory, or there is none. */
+	isAtHand(cluster: number): boolean {
+		const offset = entryOffset(this.#l1.view, 8 * Math.floor(cluster / this.perTable));
+		return offset === 0 || this.#l2.peek(offset) !== undefined;
+	}
+
 	/** What `table` (of `cluster`) says about it, checked. */
 	mapping(table: Table | undefined, cluster: number): Mapping {
 		if (table === undefined) return UNALLOCATED;
@@ -159,6 +165,11 @@ export class Qcow2Metadata {
 		if (this.#isReadOnly) throw new DiskError("read-only", this.store.name, "the image is open for reading only");
 	}
 
+	/** Whether the tables may be changed right now, without waiting for a turn. */
+	get isFree(): boolean {
+		return this.#serial.isIdle && this.#failure === undefined && !this.#isReadOnly && !this.isCrowded;
+	}
+
 	/** Up to `want` clusters of room side by side (inside `change`). */
 	allocate(want: number): Promise<Run> {
 		return this.refcounts.allocate(want);
@@ -171,7 +182,20 @@ export class Qcow2Metadata {
 
 	/** Points a guest cluster elsewhere (inside `change`); what it occupied is freed in time. */
 	async map(cluster: number, mapping: Mapping): Promise<void> {
-		const table = await this.#tableForWriting(cluster);
+		this.#mapIn(await this.#tableForWriting(cluster), cluster, mapping);
+	}
+
+	/** Whether `mapNow` has a table of this image's alone to write to. */
+	canMapNow(cluster: number): boolean {
+		return this.peekTable(cluster) !== undefined && isCopied(this.#l1.view, 8 * Math.floor(cluster / this.perTable));
+	}
+
+	/** As `map`, where `isFree` and `canMapNow` say that it can be done. */
+	mapNow(cluster: number, mapping: Mapping): void {
+		this.#mapIn(this.peekTable(cluster) as Table, cluster, mapping);
+	}
+
+	#mapIn(table: Table, cluster: number, mapping: Mapping): void {
 		const at = 8 * (cluster % this.perTable);
 		const before = readMapping(table.view, at, this.clusterBits);
 		writeMapping(table.view, at, mapping, this.clusterBits);

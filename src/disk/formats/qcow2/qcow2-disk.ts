@@ -1,7 +1,9 @@
 import type { Codecs } from "../../codecs.ts";
 import { type ByteStore, type Disk, DiskError } from "../../disk.ts";
+import type { Pieces } from "../../pieces.ts";
 import { checkRange, checkWritable } from "../../range.ts";
 import { type RangeClaim, RangeLocks } from "../../range-locks.ts";
+import { Qcow2AtOnce } from "./at-once.ts";
 import { repair } from "./check.ts";
 import { ClusterPacker } from "./compress.ts";
 import { type Mapping, UNALLOCATED, ZERO } from "./entries.ts";
@@ -32,6 +34,7 @@ export class Qcow2Disk implements Disk {
 	readonly #reader: Qcow2Reader;
 	/** In guest clusters. Exclusive for whoever changes where one lies. */
 	readonly #locks = new RangeLocks();
+	readonly #atOnce: Qcow2AtOnce;
 	readonly #clusterBytes: number;
 	readonly #packer: ClusterPacker | undefined;
 
@@ -43,6 +46,7 @@ export class Qcow2Disk implements Disk {
 		this.#packer = options.codecs === undefined ? undefined : new ClusterPacker(metadata, options.codecs);
 		this.sizeBytes = Math.ceil(metadata.header.sizeBytes / this.sectorBytes) * this.sectorBytes;
 		this.isReadOnly = isReadOnly;
+		this.#atOnce = new Qcow2AtOnce(this, metadata, this.#reader, this.#locks);
 	}
 
 	/**
@@ -99,6 +103,14 @@ export class Qcow2Disk implements Disk {
 		checkRange(this, this.#store.name, offsetBytes, into.length);
 		if (into.length === 0) return;
 		await this.#locked(offsetBytes, into.length, false, () => this.#reader.read(offsetBytes, into));
+	}
+
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		return this.#atOnce.read(offsetBytes, into);
+	}
+
+	writeNow(offsetBytes: number, from: Pieces): boolean {
+		return this.#atOnce.write(offsetBytes, from);
 	}
 
 	/** Where the bytes of a range come from, for tools: "unallocated" means from the backing disk, or zeros. */

@@ -1,5 +1,6 @@
 import type { Codecs } from "../../codecs.ts";
 import { type Disk, DiskError } from "../../disk.ts";
+import { cut, fillZeros, lengthOf, type Pieces } from "../../pieces.ts";
 import type { Mapping } from "./entries.ts";
 import type { Qcow2Metadata } from "./metadata.ts";
 import { zstdFrameBytes } from "./zstd-frame.ts";
@@ -56,6 +57,50 @@ export class Qcow2Reader {
 		const extents = await this.extents(offsetBytes, into.length);
 		if (extents.length === 1) await this.#readExtent(offsetBytes, into, extents[0] as Extent);
 		else await Promise.all(extents.map((extent) => this.#readExtent(offsetBytes, into, extent)));
+	}
+
+	/** The same as `extents`, if the tables are in memory. */
+	extentsNow(offsetBytes: number, lengthBytes: number): Extent[] | undefined {
+		const metadata = this.#metadata;
+		const { clusterBytes } = metadata;
+		const extents: Extent[] = [];
+		let last: Extent | undefined;
+		for (let at = 0; at < lengthBytes; ) {
+			const cluster = Math.floor((offsetBytes + at) / clusterBytes);
+			const within = (offsetBytes + at) % clusterBytes;
+			const count = Math.min(clusterBytes - within, lengthBytes - at);
+			const table = metadata.peekTable(cluster);
+			if (table === undefined && !metadata.isAtHand(cluster)) return undefined;
+			const mapping = metadata.mapping(table, cluster);
+			const hostOffset = mapping.kind === "data" ? mapping.hostOffset + within : 0;
+			if (last !== undefined && continues(last, mapping, hostOffset)) last.lengthBytes += count;
+			else extents.push((last = { mapping, at, lengthBytes: count, hostOffset, clusterOffset: within }));
+			at += count;
+		}
+		return extents;
+	}
+
+	/** As `Disk.readNow`. */
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		const length = lengthOf(into);
+		const extents = this.extentsNow(offsetBytes, length);
+		if (extents === undefined) return false;
+		for (const { mapping, at, lengthBytes, hostOffset } of extents) {
+			const part = lengthBytes === length ? into : cut(into, at, lengthBytes);
+			if (mapping.kind === "zero") fillZeros(part);
+			else if (mapping.kind === "data") {
+				if (this.#metadata.store.readNow?.(hostOffset, part) !== true) return false;
+			} else if (mapping.kind === "compressed" || !this.#readBackingNow(offsetBytes + at, part, lengthBytes)) return false;
+		}
+		return true;
+	}
+
+	#readBackingNow(offsetBytes: number, into: Pieces, lengthBytes: number): boolean {
+		const backing = this.backing;
+		const there = backing === undefined ? 0 : Math.max(0, Math.min(lengthBytes, backing.sizeBytes - offsetBytes));
+		if (there > 0 && backing?.readNow?.(offsetBytes, there === lengthBytes ? into : cut(into, 0, there)) !== true) return false;
+		if (there < lengthBytes) fillZeros(cut(into, there, lengthBytes - there));
+		return true;
 	}
 
 	async #readExtent(offsetBytes: number, into: Uint8Array, extent: Extent): Promise<void> {

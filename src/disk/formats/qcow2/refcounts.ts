@@ -137,24 +137,49 @@ export class Refcounts {
 
 	/** Takes up to `want` free clusters that lie side by side, each with a count of 1. */
 	async allocate(want: number): Promise<Run> {
-		const perBlock = 2 ** this.#perBlockBits;
-		for (let cluster = this.#hint; ; ) {
-			const block = await this.#blockFor(cluster);
-			const base = cluster - (cluster % perBlock);
-			const first = findFree(block, cluster - base, perBlock, this.#order);
-			if (first === perBlock) {
-				cluster = base + perBlock;
-				continue;
-			}
-			let count = 0;
-			while (count < want && first + count < perBlock && readCount(block, first + count, this.#order) === 0) {
-				this.#refuseMetadata(base + first + count);
-				this.#set(block, first + count, 1);
-				count++;
-			}
-			this.#hint = base + first + count;
-			return { first: base + first, count };
+		for (let cluster = this.#hint; ; cluster = this.#nextBlockStart(cluster)) {
+			const run = this.#takeFrom(await this.#blockFor(cluster), cluster, want);
+			if (run !== undefined) return run;
 		}
+	}
+
+	/** The same, if everything it takes is in memory. */
+	allocateNow(want: number): Run | undefined {
+		for (let cluster = this.#hint; ; cluster = this.#nextBlockStart(cluster)) {
+			const block = this.#blockNow(cluster);
+			if (block === undefined) return undefined;
+			const run = this.#takeFrom(block, cluster, want);
+			if (run !== undefined) return run;
+		}
+	}
+
+	#nextBlockStart(cluster: number): number {
+		const perBlock = 2 ** this.#perBlockBits;
+		return cluster - (cluster % perBlock) + perBlock;
+	}
+
+	/** The first free run from `cluster` on to the end of its block. */
+	#takeFrom(block: Table, cluster: number, want: number): Run | undefined {
+		const perBlock = 2 ** this.#perBlockBits;
+		const base = cluster - (cluster % perBlock);
+		const first = findFree(block, cluster - base, perBlock, this.#order);
+		if (first === perBlock) return undefined;
+		let count = 0;
+		while (count < want && first + count < perBlock && readCount(block, first + count, this.#order) === 0) {
+			this.#refuseMetadata(base + first + count);
+			this.#set(block, first + count, 1);
+			count++;
+		}
+		this.#hint = base + first + count;
+		return { first: base + first, count };
+	}
+
+	/** Gives clusters back that `allocateNow` has just taken. */
+	giveBackNow(run: Run): void {
+		const block = this.#blockNow(run.first);
+		if (block === undefined) return;
+		for (let i = 0; i < run.count; i++) this.#set(block, (run.first + i) % 2 ** this.#perBlockBits, 0);
+		this.#hint = Math.min(this.#hint, run.first);
 	}
 
 	/** Takes exactly `count` clusters side by side; answers the first. */
@@ -227,7 +252,16 @@ export class Refcounts {
 		const index = Math.floor(cluster / 2 ** this.#perBlockBits);
 		if (index >= this.#blocks.length) await this.#growTable(index + 1);
 		const offset = this.#blocks[index] as number;
-		if (offset !== 0) return this.#cache.get(offset);
+		return offset !== 0 ? this.#cache.get(offset) : this.#newBlock(index);
+	}
+
+	#blockNow(cluster: number): Table | undefined {
+		const index = Math.floor(cluster / 2 ** this.#perBlockBits);
+		const offset = this.#blocks[index];
+		return offset === undefined ? undefined : offset !== 0 ? this.#cache.peek(offset) : this.#newBlock(index);
+	}
+
+	#newBlock(index: number): Table {
 		// None of its clusters is in use, so its first one may hold the block itself, which then counts itself.
 		const home = index * 2 ** this.#perBlockBits;
 		const block = this.#cache.add(home * 2 ** this.#clusterBits, new Uint8Array(2 ** this.#clusterBits));

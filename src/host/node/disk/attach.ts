@@ -25,8 +25,8 @@ export interface DiskFile {
 	readonly isReadOnly?: boolean;
 }
 
-/** Reads of single pages are made at once: the thread pool's round trip costs several times as much. */
-const BLOCKING_READ_BYTES = 64 * 1024;
+/** What the page cache holds is had at once: the thread pool's round trip costs several times as much. */
+const BLOCKING_BYTES = 2 * 1024 * 1024;
 const ENDINGS: Readonly<Record<string, DiskFormat>> = {
 	".qcow2": "qcow2",
 	".qcow": "qcow2",
@@ -45,7 +45,7 @@ export async function openDisk(file: DiskFile): Promise<Disk> {
 	const { path, mode = "persistent" } = file;
 	const isScratch = mode === "nonpersistent";
 	const format = file.format ?? (await formatOfFile(path));
-	const options = { format, isReadOnly: isScratch || file.isReadOnly === true, blockingReadBytes: BLOCKING_READ_BYTES };
+	const options = { format, isReadOnly: isScratch || file.isReadOnly === true, blockingBytes: BLOCKING_BYTES };
 	if (format === "raw" && (await stat(path).catch(() => undefined))?.size === 0) await refuseEmpty(path);
 	if (mode === "undoable") return openUndoableFile(path, options);
 	const { disk } = await openImageFile(path, options);

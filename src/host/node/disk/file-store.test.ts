@@ -14,15 +14,15 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 const fresh = () => join(folder, `file${made++}`);
 
-for (const blockingReadBytes of [0, 65536])
-	diskContract(`RawDisk on a host file, blocking reads up to ${blockingReadBytes}`, async (sizeBytes) => {
+for (const blockingBytes of [0, 65536])
+	diskContract(`RawDisk on a host file, blocking up to ${blockingBytes}`, async (sizeBytes) => {
 		const path = fresh();
-		const disk = await RawDisk.create(await FileStore.open(path, { create: true, blockingReadBytes }), sizeBytes);
+		const disk = await RawDisk.create(await FileStore.open(path, { create: true, blockingBytes }), sizeBytes);
 		return {
 			disk,
 			reopen: async () => {
 				await disk.close();
-				return RawDisk.open(await FileStore.open(path, { blockingReadBytes }));
+				return RawDisk.open(await FileStore.open(path, { blockingBytes }));
 			},
 		};
 	});

@@ -1,6 +1,7 @@
-import { constants, readSync } from "node:fs";
+import { constants, readSync, readvSync, writeSync, writevSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { type ByteStore, DiskError } from "../../../disk/disk.ts";
+import { cut, lengthOf, type Pieces } from "../../../disk/pieces.ts";
 import { type FileLock, lockFile } from "./file-lock.ts";
 
 export interface FileStoreOptions {
@@ -10,14 +11,21 @@ export interface FileStoreOptions {
 	/** Off for a file that several readers share and nobody writes (a backing file, say). On by default for writers. */
 	readonly lock?: boolean;
 	/**
-	 * Reads of at most so many bytes are made on the calling thread: some 3 µs from the page cache, where the thread pool
-	 * takes 15 µs of processor time and a round trip. A read that has to wait for the medium stops the thread as long. 0
-	 * unless told.
+	 * Reads and writes of at most so many bytes may be made on the calling thread: some 3 µs by way of the page cache, where
+	 * the thread pool takes 15 µs of processor time and a round trip. One that has to wait for the medium stops the thread
+	 * as long; after such a one the thread pool has the next ones. 0 unless told.
 	 */
-	readonly blockingReadBytes?: number;
+	readonly blockingBytes?: number;
 }
 
 const ZERO_PIECE = new Uint8Array(1024 * 1024);
+/** What takes longer on the calling thread has waited for the medium… */
+const SLOW_MS = 1.5;
+/** …and so many of the next go to the thread pool: twice as many each time in a row, up to the second figure. */
+const FEWEST_AWAY = 8;
+/** Pieces that one call of the system takes (IOV_MAX of Linux). */
+const MAX_PIECES = 1024;
+const MOST_AWAY = 1024;
 
 /** A host file as bytes. A flush is `fdatasync`: it returns when the data has reached the medium. */
 export class FileStore implements ByteStore {
@@ -25,7 +33,10 @@ export class FileStore implements ByteStore {
 	readonly isReadOnly: boolean;
 	readonly #file: FileHandle;
 	readonly #lock: FileLock | undefined;
-	readonly #blockingReadBytes: number;
+	readonly #blockingBytes: number;
+	/** Requests that are still to go to the thread pool, and how many it will be after the next slow one. */
+	#away = 0;
+	#nextAway = FEWEST_AWAY;
 	/** The end of the file; kept here because zeros past it are cheap. */
 	#sizeBytes: number;
 	#isClosed = false;
@@ -35,7 +46,7 @@ export class FileStore implements ByteStore {
 		this.#file = file;
 		this.#sizeBytes = sizeBytes;
 		this.isReadOnly = options.isReadOnly ?? false;
-		this.#blockingReadBytes = options.blockingReadBytes ?? 0;
+		this.#blockingBytes = options.blockingBytes ?? 0;
 		this.#lock = lock;
 	}
 
@@ -64,32 +75,61 @@ export class FileStore implements ByteStore {
 	}
 
 	async read(offsetBytes: number, into: Uint8Array): Promise<void> {
+		if (this.readNow(offsetBytes, [into])) return;
 		let done = 0;
-		const isBlocking = into.length <= this.#blockingReadBytes;
 		while (done < into.length) {
-			const bytesRead = isBlocking
-				? this.#readNow(offsetBytes + done, done === 0 ? into : into.subarray(done))
-				: await this.#try(
-						"read",
-						offsetBytes,
-						async () => (await this.#file.read(into, done, into.length - done, offsetBytes + done)).bytesRead,
-					);
+			const { bytesRead } = await this.#try("read", offsetBytes, () => this.#file.read(into, done, into.length - done, offsetBytes + done));
 			if (bytesRead === 0) break;
 			done += bytesRead;
 		}
 		into.fill(0, done);
 	}
 
-	#readNow(offsetBytes: number, into: Uint8Array): number {
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		const length = lengthOf(into);
+		if (!this.#isForThisThread(length)) return false;
+		const startMs = performance.now();
 		try {
-			return readSync(this.#file.fd, into, 0, into.length, offsetBytes);
-		} catch (cause) {
-			throw new DiskError("io", this.name, `cannot read: ${reason(cause)}`, { offsetBytes, cause });
+			const fd = this.#file.fd;
+			for (let done = 0; done < length; ) {
+				const rest = done === 0 ? into : cut(into, done, length - done);
+				const [only] = rest;
+				const count =
+					rest.length === 1 && only !== undefined
+						? readSync(fd, only, 0, only.length, offsetBytes + done)
+						: readvSync(fd, rest.slice(0, MAX_PIECES), offsetBytes + done);
+				if (count === 0) {
+					for (const piece of rest) piece.fill(0);
+					break;
+				}
+				done += count;
+			}
+		} catch {
+			return false;
 		}
+		this.#noteTime(performance.now() - startMs);
+		return true;
+	}
+
+	#isForThisThread(lengthBytes: number): boolean {
+		if (lengthBytes > this.#blockingBytes) return false;
+		if (this.#away === 0) return true;
+		this.#away--;
+		return false;
+	}
+
+	#noteTime(tookMs: number): void {
+		if (tookMs < SLOW_MS) {
+			this.#nextAway = FEWEST_AWAY;
+			return;
+		}
+		this.#away = this.#nextAway;
+		this.#nextAway = Math.min(MOST_AWAY, 2 * this.#nextAway);
 	}
 
 	async write(offsetBytes: number, from: Uint8Array): Promise<void> {
 		this.#checkWritable();
+		if (this.writeNow(offsetBytes, [from])) return;
 		this.#sizeBytes = Math.max(this.#sizeBytes, offsetBytes + from.length);
 		let done = 0;
 		while (done < from.length) {
@@ -98,6 +138,28 @@ export class FileStore implements ByteStore {
 			);
 			done += bytesWritten;
 		}
+	}
+
+	writeNow(offsetBytes: number, from: Pieces): boolean {
+		const length = lengthOf(from);
+		if (this.isReadOnly || !this.#isForThisThread(length)) return false;
+		const startMs = performance.now();
+		this.#sizeBytes = Math.max(this.#sizeBytes, offsetBytes + length);
+		try {
+			const fd = this.#file.fd;
+			for (let done = 0; done < length; ) {
+				const rest = done === 0 ? from : cut(from, done, length - done);
+				const [only] = rest;
+				done +=
+					rest.length === 1 && only !== undefined
+						? writeSync(fd, only, 0, only.length, offsetBytes + done)
+						: writevSync(fd, rest.slice(0, MAX_PIECES), offsetBytes + done);
+			}
+		} catch {
+			return false;
+		}
+		this.#noteTime(performance.now() - startMs);
+		return true;
 	}
 
 	async truncate(sizeBytes: number): Promise<void> {

@@ -7,12 +7,12 @@ import { FileStore } from "./file-store.ts";
 
 export interface NodeFilesOptions {
 	/** As in `FileStoreOptions`. */
-	readonly blockingReadBytes?: number;
+	readonly blockingBytes?: number;
 }
 
 /** Images as files of the host: names inside them count from the folder they lie in, links are followed. */
 export function nodeFiles(shared: NodeFilesOptions = {}): ImageFiles {
-	const blocking = shared.blockingReadBytes === undefined ? {} : { blockingReadBytes: shared.blockingReadBytes };
+	const blocking = shared.blockingBytes === undefined ? {} : { blockingBytes: shared.blockingBytes };
 	return { resolve: resolvePath, open: (place, options) => FileStore.open(place, { ...blocking, ...options }) };
 }
 

@@ -83,8 +83,8 @@ export async function openUndoableFile(path: string, options: OpenImageOptions &
 	const place = resolvePath("", path);
 	const { disk, format } = await openImageFile(place, options);
 	try {
-		const { blockingReadBytes } = options;
-		const shared = blockingReadBytes === undefined ? {} : { blockingReadBytes };
+		const { blockingBytes } = options;
+		const shared = blockingBytes === undefined ? {} : { blockingBytes };
 		const folder = new UndoFolder(undoFolderOf(place), place, shared);
 		return await UndoableDisk.open(disk, folder, { baseFormat: QCOW2_NAMES[format], codecs: nodeCodecs });
 	} catch (error) {
