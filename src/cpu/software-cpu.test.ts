@@ -97,6 +97,32 @@ describe("repeated string instructions", () => {
 	});
 });
 
+describe("code segments", () => {
+	it("tells code at the same offset of two segments apart", () => {
+		// mov al, 1; jmp 0:1008; nop…; 1008: mov bl, 1; jmp 0100:1008 — 2008: mov cl, 2; hlt
+		for (const threshold of [0, 1]) {
+			const cpu = processor([0xb0, 0x01, 0xea, 0x08, 0x10, 0, 0, 0x90, 0xb3, 0x01, 0xea, 0x08, 0x10, 0x00, 0x01], threshold);
+			cpu.context.memory.bytes.set([0xb1, 0x02, 0xf4], ENGINE_BYTES + 0x2008);
+			expect(cpu.run(1000)).toBe("halted");
+			const [ax, cx, , bx] = registers(cpu);
+			expect([ax, bx, cx]).toEqual([1, 1, 2]);
+		}
+	});
+
+	it("ends at its limit: what crosses it is #GP, not the segment's start", () => {
+		// jmp 0:FFFE — FFFE: mov al, 1 fits, the next instruction does not. Vector 13 at 0:3000: hlt
+		const cpu = processor([0xea, 0xfe, 0xff, 0x00, 0x00], 0);
+		const { memory } = cpu.context;
+		memory.bytes.set([0xb0, 0x01, 0xb0, 0x02, 0xf4], ENGINE_BYTES + 0xfffe);
+		memory.bytes.set([0xb0, 0x03, 0xf4], ENGINE_BYTES);
+		memory.bytes.set([0xf4], ENGINE_BYTES + 0x3000);
+		memory.view.setUint32(ENGINE_BYTES + 4 * 13, 0x3000, true);
+		expect(cpu.run(1000)).toBe("halted");
+		expect(registers(cpu)[0]).toBe(1);
+		expect(cpu.state.get64("rip")).toBe(0x3001n);
+	});
+});
+
 describe("interrupts", () => {
 	it("are taken between two instructions, when IF lets them, and wake a halted processor", () => {
 		// sti; hlt; mov bl, 1; hlt — vector 20h at 0000:2000: mov al, 77; iret

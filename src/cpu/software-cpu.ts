@@ -23,10 +23,14 @@ const EXIT_RECORD = at("exitRecord") >> 2;
 const FLAGS = at("flags") >> 2;
 const INTR = at("intrLine") >> 2;
 const MODE_KEY = at("modeKey") >> 2;
+const JUMP_KEY = at("jumpKey") >> 2;
 const NMI = at("nmiPending") >> 2;
 const NMI_BLOCKED = at("nmiBlocked") >> 2;
 const SHADOW = at("interruptShadow") >> 2;
 const RIP = at("rip") >> 2;
+
+/** Code segments that the jump cache tells apart before it forgets them all. */
+const MAX_CODE_SEGMENTS = 1 << 16;
 
 /** Why `run` came back. */
 export type RunEnd = "budget" | "halted" | "stopped";
@@ -62,6 +66,7 @@ export class SoftwareCpu {
 	/** Generated code is running: what it calls must not pull the ground from under it. */
 	#isInCode = false;
 	#slice = 0;
+	readonly #codeSegments = new Map<number, number>();
 
 	constructor(engine: SoftwareEngine, environment: SoftwareCpuEnvironment) {
 		this.#engine = engine;
@@ -78,6 +83,7 @@ export class SoftwareCpu {
 				return wasTranslated && this.#isInCode;
 			},
 			flushJumps: (keepGlobal: boolean) => flushJumpCache(state, keepGlobal),
+			codeSegmentId: (base: number, limit: number) => this.#codeSegmentId(base, limit),
 		};
 		const mmu = new Mmu(state, engine.memory, environment.board, code);
 		this.context = { ...environment, state, memory: engine.memory, mmu, code };
@@ -262,10 +268,7 @@ export class SoftwareCpu {
 		const i32 = this.#i32;
 		const mode = (i32[MODE_KEY] as number) & MODE.codeMask;
 		if (mode === MODE.code64) this.state.set64("rip", this.state.get64("rip") + BigInt(delta));
-		else {
-			const next = ((i32[RIP] as number) + delta) | 0;
-			i32[RIP] = mode === MODE.code16 ? next & 0xffff : next;
-		}
+		else i32[RIP] = ((i32[RIP] as number) + delta) | 0;
 	}
 
 	/** Runs one instruction, with the debug exceptions before and after it. */
@@ -274,8 +277,9 @@ export class SoftwareCpu {
 		if (beginStep(this.context) !== -1) return;
 		i32[SHADOW] = 0;
 		i32[MODE_KEY] = (i32[MODE_KEY] as number) | MODE.step;
+		i32[JUMP_KEY] = (i32[JUMP_KEY] as number) | MODE.step;
 		if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) {
-			i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
+			this.#endStepMode();
 			deliverFault(this.context);
 			return;
 		}
@@ -290,11 +294,33 @@ export class SoftwareCpu {
 		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
 		i32[BUDGET] = left - used;
 		i32[BUDGET_TAKEN] = taken;
-		i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
+		this.#endStepMode();
 		if (exit === EXIT.fault) {
 			this.#rewind();
 			deliverFault(this.context);
 		} else if (exit === EXIT.interrupted || exit === EXIT.stale || exit === EXIT.single) this.#rewind();
 		else finishStep(this.context);
+	}
+
+	#endStepMode(): void {
+		const i32 = this.#i32;
+		i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
+		i32[JUMP_KEY] = (i32[JUMP_KEY] as number) & ~MODE.step;
+	}
+
+	#codeSegmentId(base: number, limit: number): number {
+		// A limit above 1 MiB counts pages: 21 bits say all about it.
+		const unsigned = limit >>> 0;
+		const key = (base >>> 0) * 0x20_0000 + (unsigned < 0x10_0000 ? unsigned : 0x10_0000 + (unsigned >>> 12));
+		let id = this.#codeSegments.get(key);
+		if (id === undefined) {
+			if (this.#codeSegments.size === MAX_CODE_SEGMENTS) {
+				this.#codeSegments.clear();
+				flushJumpCache(this.state, false);
+			}
+			id = this.#codeSegments.size + 1;
+			this.#codeSegments.set(key, id);
+		}
+		return id;
 	}
 }

@@ -131,7 +131,7 @@ defineCore("dispatch", ["i32", "i32"], "i32", (f) => {
 	const isKnown = op(
 		"i32And",
 		op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip),
-		op("i32Eq", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode), loadOp("i32Load", cpu, at("modeKey"))),
+		op("i32Eq", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode), loadOp("i32Load", cpu, at("jumpKey"))),
 	);
 	f.if(isKnown, () => {
 		const record = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record);

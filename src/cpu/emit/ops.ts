@@ -111,6 +111,8 @@ export abstract class Ops {
 	protected abstract exitSingle(): void;
 	/** TLB in force, i32. */
 	protected abstract tlb(): Expr;
+	/** Where the n-th operand, relative, leads: an offset in CS, cut to the operand size. */
+	protected abstract branchTarget(n: number): Expr;
 	/** Ends the block: goes to the n-th operand (a relative target), with `condition` or always. */
 	abstract branch(n: number, condition?: Expr): void;
 	/** Ends the block: goes to an offset in CS (i64 in 64-bit code, else i32). `kind` helps to predict. */
@@ -580,6 +582,29 @@ export abstract class Ops {
 		return value;
 	}
 
+	// ---- near transfers ----
+
+	/** A near transfer's target is cut to the operand size (SDM Vol. 2A, JMP: "tempEIP AND 0000FFFFH"). */
+	protected cut(target: Expr): Expr {
+		if (this.insn.opBytes !== 2) return target;
+		return target.type === "i64" ? op("i64And", target, i64(0xffff)) : op("i32And", target, i32(0xffff));
+	}
+
+	/**
+	 * #GP(0), with nothing changed, where a near transfer would lead out of the code segment. `jump` and `branch` ask this
+	 * themselves; CALL asks before it pushes. A region of 64-bit code finds out later, and takes the transfer back.
+	 */
+	checkTarget(target: Expr, condition?: Expr): void {
+		if (this.is64 || this.isFlat) return;
+		const isBeyond = op("i32GtU", this.cut(target), this.field32("segLimit", 1));
+		this.raiseIf(both(isBeyond, condition), 13, 0);
+	}
+
+	/** The same for a relative target. */
+	checkBranch(n: number, condition?: Expr): void {
+		if (!this.is64 && !this.isFlat) this.checkTarget(this.branchTarget(n), condition);
+	}
+
 	// ---- faults and helpers ----
 
 	raise(vector: number, errorCode = -1): void {
@@ -644,6 +669,15 @@ const STORES: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Store8", 2: "i32Stor
 /** Whether a system helper's status says that the instruction has not happened (other exits come after its success). */
 export function gaveUp(status: Expr): Expr {
 	return op("i32Or", op("i32Eq", status, i32(EXIT.fault)), op("i32Eq", status, i32(EXIT.single)));
+}
+
+export function both(a: Expr, b: Expr | undefined): Expr {
+	return b === undefined ? a : op("i32And", a, b);
+}
+
+/** Whether bits 63:47 of a 64-bit address are not all alike. */
+export function isNonCanonical(address: Expr): Expr {
+	return op("i64GtU", op("i64Add", op("i64ShrS", address, i64(47)), i64(1)), i64(1));
 }
 
 /** `alu(32, "Add", a, b)`: the i32 instruction up to 32 bits, else the i64 one. */

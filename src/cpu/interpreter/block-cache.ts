@@ -92,12 +92,11 @@ export class BlockCache {
 		const ripHigh = i32[(at("rip") >> 2) + 1] as number;
 		let lo = ripLow;
 		let hi = ripHigh;
+		// Bytes up to the end of the code segment: an instruction that crosses it faults.
+		let room = Number.POSITIVE_INFINITY;
 		if ((modeKey & MODE.codeMask) !== MODE.code64) {
-			if (ripLow >>> 0 > state.get("segLimit", 1) >>> 0) {
-				state.set("faultVector", 13);
-				state.set("faultErrorCode", 0);
-				return undefined;
-			}
+			room = (state.get("segLimit", 1) >>> 0) - (ripLow >>> 0) + 1;
+			if (room <= 0) return raiseLimit(state);
 			lo = (ripLow + (i32[at("segBase", 1) >> 2] as number)) | 0;
 			hi = 0;
 		}
@@ -114,14 +113,18 @@ export class BlockCache {
 				block = undefined;
 			}
 		}
+		if (block !== undefined && block.lengthBytes > room) {
+			this.#discard(block);
+			block = undefined;
+		}
 		if (block === undefined) {
-			block = this.#decode(mmu, lo, hi, phys, modeKey);
+			block = this.#decode(state, mmu, lo, hi, phys, modeKey, room);
 			if (block === undefined) return undefined;
 		}
 		const entry = (JUMP_CACHE + jumpSlotOf(ripLow)) >> 2;
 		i32[entry + (JUMP_ENTRY.rip >> 2)] = ripLow;
 		i32[entry + (JUMP_ENTRY.rip >> 2) + 1] = ripHigh;
-		i32[entry + (JUMP_ENTRY.mode >> 2)] = modeKey;
+		i32[entry + (JUMP_ENTRY.mode >> 2)] = state.get("jumpKey");
 		i32[entry + (JUMP_ENTRY.callee >> 2)] = block.regionSlot >= 0 ? block.regionSlot : this.#handlers.head;
 		i32[entry + (JUMP_ENTRY.record >> 2)] = block.record;
 		i32[entry + (JUMP_ENTRY.isGlobal >> 2)] = isGlobal ? 1 : 0;
@@ -134,7 +137,8 @@ export class BlockCache {
 		return this.#blocks.get(phys * 64 + modeKey);
 	}
 
-	#decode(mmu: Mmu, lo: number, hi: number, phys: number, modeKey: number): Block | undefined {
+	/** @param room bytes from here to the end of the code segment, or more */
+	#decode(state: CpuState, mmu: Mmu, lo: number, hi: number, phys: number, modeKey: number, room: number): Block | undefined {
 		if (this.#nextRecord + (MAX_BLOCK_INSNS + 2) * RECORD_BYTES > RECORDS_END) this.flush();
 		const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
 		const within = phys % PAGE_BYTES;
@@ -146,21 +150,24 @@ export class BlockCache {
 		let count = 0;
 		let tailPage = -1;
 		const max = (modeKey & MODE.step) !== 0 ? 1 : MAX_BLOCK_INSNS;
-		while (count < max) {
+		while (count < max && delta < room) {
 			let decoded: DecodeResult;
+			const limit = Math.min(PAGE_BYTES - within - delta, room - delta);
 			if (page.kind === "ram" || page.kind === "rom")
-				decoded = decode(this.#memory.bytes, page.hostOffset + within + delta, PAGE_BYTES - within - delta, codeBits);
+				decoded = decode(this.#memory.bytes, page.hostOffset + within + delta, limit, codeBits);
 			else {
 				if (count > 0) break;
 				for (let i = 0; i < 16; i++) TWO_PAGES[i] = this.#memory.readPhys(phys + i, 1);
-				decoded = decode(TWO_PAGES, 0, Math.min(16, PAGE_BYTES - within), codeBits);
+				decoded = decode(TWO_PAGES, 0, Math.min(16, limit), codeBits);
 			}
 			if (decoded.fault === "need-more-bytes") {
 				if (count > 0) break;
+				if (limit === room) return raiseLimit(state);
 				const tail = mmu.translateCode((lo + PAGE_BYTES) & -PAGE_BYTES, nextHigh(lo, hi));
 				if (tail < 0) return undefined;
 				tailPage = tail;
-				decoded = this.#decodeAcross(phys, tail, codeBits);
+				decoded = this.#decodeAcross(phys, tail, codeBits, room);
+				if (decoded.fault === "need-more-bytes") return raiseLimit(state);
 			}
 			if (decoded.fault !== undefined) {
 				if (count > 0) break;
@@ -190,7 +197,7 @@ export class BlockCache {
 		view.setInt32(next + REC.callee, this.#handlers.end, true);
 		view.setInt32(next + REC.delta, delta, true);
 		view.setInt32(next + REC.position, count, true);
-		const mask = codeBits === 64 ? -1n : codeBits === 32 ? 0xffff_ffffn : 0xffffn;
+		const mask = codeBits === 64 ? -1n : 0xffff_ffffn;
 		view.setBigInt64(next + REC.imm, mask, true);
 		this.#nextRecord = next + RECORD_BYTES;
 		const block: Block = { phys, lengthBytes: delta, tailPage, modeKey, record, count, isStale: false, regionSlot: -1 };
@@ -202,13 +209,13 @@ export class BlockCache {
 		return block;
 	}
 
-	#decodeAcross(phys: number, tail: number, codeBits: CodeBits): DecodeResult {
+	#decodeAcross(phys: number, tail: number, codeBits: CodeBits, room: number): DecodeResult {
 		const head = PAGE_BYTES - (phys % PAGE_BYTES);
 		for (let i = 0; i < 16; i++) {
 			const addr = i < head ? phys + i : tail + (i - head);
 			TWO_PAGES[i] = this.#memory.readPhys(addr, 1);
 		}
-		return decode(TWO_PAGES, 0, 16, codeBits);
+		return decode(TWO_PAGES, 0, Math.min(16, room), codeBits);
 	}
 
 	#enroll(physPage: number, block: Block): void {
@@ -307,6 +314,13 @@ export function redirectJumps(state: CpuState, slots: ReadonlyMap<number, number
 		const slot = slots.get(i32[entry + (JUMP_ENTRY.record >> 2)] as number);
 		if (slot !== undefined) i32[entry + (JUMP_ENTRY.callee >> 2)] = slot;
 	}
+}
+
+/** The fetch goes beyond the code segment: #GP(0). */
+function raiseLimit(state: CpuState): undefined {
+	state.set("faultVector", 13);
+	state.set("faultErrorCode", 0);
+	return undefined;
 }
 
 function nextHigh(lo: number, hi: number): number {

@@ -1,8 +1,8 @@
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
 import type { FlagSource, Width } from "../emit/condition.ts";
-import { type Callables, type GprRef, gaveUp, Ops, type SegRef } from "../emit/ops.ts";
+import { both, type Callables, type GprRef, gaveUp, isNonCanonical, Ops, type SegRef } from "../emit/ops.ts";
 import { ccOp } from "../state/flags.ts";
 import { at, EXIT, MODE } from "../state/layout.ts";
 import { REC, RECORD_BYTES } from "./record.ts";
@@ -131,8 +131,7 @@ export class InterpreterOps extends Ops {
 
 	#ripPlus(offset: number): Expr {
 		if (this.is64) return op("i64Add", loadOp("i64Load", this.cpu, at("rip")), loadOp("i64Load32S", this.record, offset));
-		const sum = op("i32Add", loadOp("i32Load", this.cpu, at("rip")), this.#word(offset));
-		return this.insn.codeBits === 16 ? op("i32And", sum, i32(0xffff)) : sum;
+		return op("i32Add", loadOp("i32Load", this.cpu, at("rip")), this.#word(offset));
 	}
 
 	rip(): Expr {
@@ -172,25 +171,29 @@ export class InterpreterOps extends Ops {
 		// And stays there.
 	}
 
-	/** A near branch's target is cut to the operand size (SDM Vol. 2A, JMP: "tempEIP AND 0000FFFFH"). */
-	#cut(target: Expr): Expr {
-		if (this.insn.opBytes === 2) return target.type === "i64" ? op("i64And", target, i64(0xffff)) : op("i32And", target, i32(0xffff));
-		return target;
+	protected branchTarget(_n: number): Expr {
+		const rip = loadOp(this.is64 ? "i64Load" : "i32Load", this.cpu, at("rip"));
+		return this.cut(op(this.is64 ? "i64Add" : "i32Add", rip, loadOp(this.is64 ? "i64Load" : "i32Load", this.record, REC.imm)));
 	}
 
-	branch(_n: number, condition?: Expr): void {
+	override checkTarget(target: Expr, condition?: Expr): void {
+		if (!this.is64) super.checkTarget(target, condition);
+		else this.raiseIf(both(isNonCanonical(target), condition), 13, 0);
+	}
+
+	branch(n: number, condition?: Expr): void {
+		this.checkBranch(n, condition);
 		this.commit();
-		const rip = loadOp(this.is64 ? "i64Load" : "i32Load", this.cpu, at("rip"));
-		const taken = () =>
-			this.#setRip(this.#cut(op(this.is64 ? "i64Add" : "i32Add", rip, loadOp(this.is64 ? "i64Load" : "i32Load", this.record, REC.imm))));
+		const taken = () => this.#setRip(this.branchTarget(n));
 		if (condition === undefined) taken();
 		else this.f.if(condition, taken, () => this.#setRip(this.#ripPlus(REC.next)));
 		this.#dispatch();
 	}
 
 	jump(target: Expr): void {
+		this.checkTarget(target);
 		this.commit();
-		this.#setRip(this.#cut(target));
+		this.#setRip(this.cut(target));
 		this.#dispatch();
 	}
 

@@ -51,6 +51,10 @@ export class TestCode implements CodeTracker {
 		this.stores.push({ physAddr, bytes });
 		return this.isRunning;
 	}
+	codeSegmentId(): number {
+		return 1;
+	}
+
 	flushJumps(keepGlobal: boolean): void {
 		this.flushes.push(keepGlobal);
 	}

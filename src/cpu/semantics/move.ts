@@ -233,11 +233,13 @@ define("CALL", (o) => {
 		return bytes === 8 || rip.type === "i32" ? rip : op("i32WrapI64", rip);
 	};
 	if (o.insn.operands[0]?.kind === "rel") {
+		o.checkBranch(0);
 		o.push(bytes, next());
 		o.branch(0);
 		return;
 	}
 	const to = target(o.read(0), o.is64);
+	o.checkTarget(to);
 	o.push(bytes, next());
 	o.jump(to, "call");
 });
@@ -263,8 +265,14 @@ define(["LOOP", "LOOPE", "LOOPNE"], (o) => {
 	const count = o.f.let(truncate(width, alu(width, "Sub", o.reg(1, width), constant(width, 1))));
 	o.setReg(1, width, count);
 	const isLeft = o.f.let(op("i32Eqz", alu(width, "Eqz", count)));
-	const mnemonic = o.insn.mnemonic;
-	o.branch(0, mnemonic === "LOOP" ? isLeft : o.f.let(op("i32And", isLeft, o.condition(mnemonic === "LOOPE" ? 4 : 5))));
+	const { mnemonic, rep } = o.insn;
+	if (mnemonic === "LOOP") {
+		o.branch(0, isLeft);
+		return;
+	}
+	// A repeat prefix says which of the two it is, whatever the opcode (so AMD's processors do).
+	const isEqual = rep === 0 ? mnemonic === "LOOPE" : rep === 0xf3;
+	o.branch(0, o.f.let(op("i32And", isLeft, o.condition(isEqual ? 4 : 5))));
 });
 
 define("JCXZ", (o) => {

@@ -117,6 +117,8 @@ const FIELDS = {
 
 	/** MODE_* bits that decoded and translated code depends on. */
 	modeKey: runtime("i32"),
+	/** `modeKey`, and above it a number for the base and limit of CS where they matter: what jump cache entries hold under. */
+	jumpKey: runtime("i32"),
 	/** Level of the INTR pin. */
 	intrLine: runtime("i32"),
 	/** Instructions left in this slice; a block whose count exceeds it is not entered. */
@@ -225,7 +227,7 @@ export const WALK = {
 export const JUMP_ENTRIES = 16384;
 export const JUMP_ENTRY_BYTES = 32;
 export const JUMP_BYTES = JUMP_ENTRIES * JUMP_ENTRY_BYTES;
-/** `rip` is the target offset, `mode` the key, `callee` a slot of the function table, `record` its second argument. */
+/** `rip` is the target offset, `mode` the `jumpKey`, `callee` a slot of the function table, `record` its second argument. */
 export const JUMP_ENTRY = { rip: 0, mode: 8, callee: 12, record: 16, isGlobal: 20 } as const;
 
 export const FIELDS_BYTES = 8192;
@@ -264,6 +266,9 @@ export const MODE = {
 	/** One instruction per block: single-step, interrupt shadow, the last instructions of a slice. */
 	step: 32,
 } as const;
+
+/** Bits of `jumpKey` that are `modeKey`'s. */
+export const MODE_BITS = 8;
 
 /** What a handler or region returns to the run loop. */
 export const EXIT = {

@@ -23,7 +23,7 @@ export function nextRip(cpu: CpuContext, length: number): number {
 	const next = getAddress(i32, RIP) + length;
 	const code = (i32[MODE_KEY] as number) & MODE.codeMask;
 	if (code === MODE.code64) return next;
-	return code === MODE.code32 ? next >>> 0 : next & 0xffff;
+	return next >>> 0;
 }
 
 /** Real and virtual-8086 mode: CS is loaded without looking. */

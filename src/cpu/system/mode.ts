@@ -1,16 +1,18 @@
 import type { CpuContext } from "../context.ts";
 import { CR0, CR4, EFER } from "../mmu/access.ts";
 import { FLAG } from "../state/flags.ts";
-import { MODE, TLB_KERNEL, TLB_KERNEL_AC, TLB_USER } from "../state/layout.ts";
+import { MODE, MODE_BITS, TLB_KERNEL, TLB_KERNEL_AC, TLB_USER } from "../state/layout.ts";
 import {
 	CPL,
 	CR0_WORD,
 	CR4_WORD,
 	EFER_WORD,
 	FLAGS,
+	JUMP_KEY,
 	MODE_KEY,
 	SEG_ATTR,
 	SEG_BASE,
+	SEG_LIMIT,
 	SEG_READ_HIGH,
 	SEG_READ_LOW,
 	SEG_WRITE_HIGH,
@@ -78,12 +80,20 @@ export function updateMode(cpu: CpuContext): void {
 	}
 	if (cpl === 3) key |= MODE.user;
 	i32[MODE_KEY] = key;
+	const needsSegment = (key & MODE.flat) === 0;
+	i32[JUMP_KEY] = needsSegment ? key | (codeSegmentId(cpu) << MODE_BITS) : key;
 	const hasAc = ((i32[FLAGS] as number) & FLAG.AC) !== 0;
 	let tlb = TLB_KERNEL;
 	if (cpl === 3) tlb = TLB_USER;
 	else if (hasAc && ((i32[CR4_WORD] as number) & CR4.SMAP) !== 0) tlb = TLB_KERNEL_AC;
 	i32[TLB_BASE] = cpu.state.base + tlb;
 	cpu.mmu.modeChanged(cpl === 3 && hasAc && ((i32[CR0_WORD] as number) & CR0.AM) !== 0);
+}
+
+/** The segment's number in the jump cache: code at the same offset of another segment is other code. */
+function codeSegmentId(cpu: CpuContext): number {
+	const i32 = cpu.state.i32;
+	return cpu.code.codeSegmentId(i32[SEG_BASE + 2 * SEG.CS] as number, i32[SEG_LIMIT + SEG.CS] as number);
 }
 
 /** ACCESS bits of an explicit access at privilege `cpl`. */

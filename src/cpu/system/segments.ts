@@ -253,7 +253,8 @@ export function advance(cpu: CpuContext, length: number): void {
 	const i32 = cpu.state.i32;
 	const low = ((i32[RIP] as number) >>> 0) + length;
 	const code = (i32[MODE_KEY] as number) & MODE.codeMask;
-	i32[RIP] = code === MODE.code16 ? low & 0xffff : low;
+	// Nothing wraps at 64 KiB: what comes behind a 16-bit segment's end faults.
+	i32[RIP] = low;
 	if (code !== MODE.code64) i32[RIP + 1] = 0;
 	else if (low >= 0x1_0000_0000) i32[RIP + 1] = (i32[RIP + 1] as number) + 1;
 }

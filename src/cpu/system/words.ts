@@ -31,6 +31,7 @@ export const CR4_WORD = at("cr4") >> 2;
 export const EFER_WORD = at("efer") >> 2;
 export const CPL = at("cpl") >> 2;
 export const MODE_KEY = at("modeKey") >> 2;
+export const JUMP_KEY = at("jumpKey") >> 2;
 export const TLB_BASE = at("tlbBase") >> 2;
 export const FAULT_VECTOR = at("faultVector") >> 2;
 export const FAULT_ERROR = at("faultErrorCode") >> 2;

@@ -2,10 +2,10 @@ import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
 import { jumpSlot } from "../core/memory.ts";
 import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
-import type { Callables } from "../emit/ops.ts";
+import { type Callables, isNonCanonical } from "../emit/ops.ts";
 import { meaningOf } from "../semantics/meaning.ts";
-import { at, EXIT, JUMP_CACHE, JUMP_ENTRY } from "../state/layout.ts";
-import { dominates, type RegionBlock, type RegionGraph } from "./region-graph.ts";
+import { at, EXIT, JUMP_CACHE, JUMP_ENTRY, MODE } from "../state/layout.ts";
+import { dominates, type RegionBlock, type RegionGraph, type RegionInsn } from "./region-graph.ts";
 import { type FlagKnowledge, RegionOps, type RegisterUse } from "./region-ops.ts";
 
 /** One region as a function (cpu, record) → exit. */
@@ -46,12 +46,15 @@ class RegionEmitter {
 	readonly #f: FunctionBuilder;
 	readonly #headers = new Map<RegionBlock, Label>();
 	readonly #merges = new Map<RegionBlock, Label>();
+	/** The code segment has a limit to heed. */
+	readonly #isLimited: boolean;
 	readonly #flagsAfter = new Map<RegionBlock, FlagKnowledge>();
 
 	constructor(graph: RegionGraph, calls: Callables, use: RegisterUse) {
 		this.#graph = graph;
 		this.#ops = new RegionOps(calls, graph.modeKey, use);
 		this.#f = this.#ops.f;
+		this.#isLimited = (graph.modeKey & MODE.flat) === 0;
 	}
 
 	get hasSpilled(): boolean {
@@ -92,7 +95,7 @@ class RegionEmitter {
 		const isKnown = op(
 			"i32And",
 			op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip),
-			op("i32Eq", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode), loadOp("i32Load", cpu, at("modeKey"))),
+			op("i32Eq", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode), loadOp("i32Load", cpu, at("jumpKey"))),
 		);
 		f.if(isKnown, () =>
 			f.returnCallIndirect(
@@ -101,7 +104,25 @@ class RegionEmitter {
 				loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee),
 			),
 		);
+		if (target.type === "i64") this.#takeBack(target);
 		f.return(i32(EXIT.lookup));
+	}
+
+	/** A computed transfer to an address that is not canonical faults itself: it has never happened. */
+	#takeBack(target: Expr): void {
+		const ops = this.#ops;
+		const f = this.#f;
+		const undo = f.get(ops.exitUndo);
+		f.if(op("i32And", isNonCanonical(target), undo), () => {
+			const moved = op("i64ExtendI32S", op("i32ShrS", undo, i32(1)));
+			f.store("i64Store", ops.cpu, op("i64Sub", loadOp("i64Load", ops.cpu, at("gpr", 4)), moved), at("gpr", 4));
+			f.store("i32Store", ops.cpu, op("i32Add", f.get(ops.budget), i32(1)), at("budget"));
+			ops.storeRip(f, ops.ripAt(f.get(ops.exitDelta)));
+			f.store("i32Store", ops.cpu, i32(0), at("exitRecord"));
+			ops.setField32("faultVector", i32(13));
+			ops.setField32("faultErrorCode", i32(0));
+			f.return(i32(EXIT.fault));
+		});
 	}
 
 	/** The same function with the loads at entry put before the body. */
@@ -160,6 +181,8 @@ class RegionEmitter {
 		const only = block.predecessors.length === 1 && !this.#isHeader(block) ? block.predecessors[0] : undefined;
 		ops.startBlock(only === undefined ? undefined : this.#flagsAfter.get(only));
 		const count = block.insns.length;
+		const end = block.insns.at(-1) as RegionInsn;
+		if (this.#isLimited) ops.stayWithin(block.delta, end.delta + end.insn.lengthBytes);
 		ops.charge(block.delta, count);
 		for (const [i, { insn, delta }] of block.insns.entries()) {
 			ops.insn = insn;

@@ -45,6 +45,8 @@ export class RegionOps extends Ops {
 	readonly exitTarget: number;
 	readonly exitCode: number;
 	readonly exitRefund: number;
+	/** Of a computed transfer in 64-bit code, which may turn out to lead nowhere: twice what RSP has moved by, plus 1. */
+	readonly exitUndo: number;
 	readonly #ccOp: number;
 	readonly #cc: readonly number[];
 	/** The same inputs as 32-bit values, where the operation is no wider. */
@@ -74,6 +76,7 @@ export class RegionOps extends Ops {
 		this.exitTarget = f.local(this.#registerType);
 		this.exitCode = f.local("i32");
 		this.exitRefund = f.local("i32");
+		this.exitUndo = f.local("i32");
 		this.#ccOp = f.local("i32");
 		this.#cc = [f.local("i64"), f.local("i64"), f.local("i64")];
 		this.#cc32 = [f.local("i32"), f.local("i32"), f.local("i32")];
@@ -122,12 +125,11 @@ export class RegionOps extends Ops {
 		f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("rip"));
 	}
 
-	/** ripBase + a run-time offset, cut to the mode's instruction pointer. */
+	/** ripBase + a run-time offset. */
 	ripAt(delta: Expr): Expr {
 		const base = this.f.get(this.#ripBase);
 		if (base.type === "i64") return op("i64Add", base, op("i64ExtendI32S", delta));
-		const sum = op("i32Add", base, delta);
-		return this.#codeBits === 16 ? op("i32And", sum, i32(0xffff)) : sum;
+		return op("i32Add", base, delta);
 	}
 
 	#xmmLocal(i: number): number {
@@ -159,6 +161,17 @@ export class RegionOps extends Ops {
 
 	protected exitSingle(): void {
 		this.#leave(EXIT.single);
+	}
+
+	/** Where a block's end lies beyond the code segment's, its instructions run by single step. */
+	stayWithin(delta: number, end: number): void {
+		const last = op("i32Sub", this.ripAt(i32(end)), i32(1));
+		this.f.if(op("i32GtU", last, this.field32("segLimit", 1)), () => {
+			this.f.set(this.exitDelta, i32(delta));
+			this.f.set(this.exitCode, i32(EXIT.single));
+			this.f.set(this.exitRefund, i32(0));
+			this.f.br(this.exits.leave);
+		});
 	}
 
 	/** Charges a block's instructions; leaves at its start when the slice cannot hold them. */
@@ -385,17 +398,19 @@ export class RegionOps extends Ops {
 	/** Where a block's last instruction branches: set by the emitter of the region's structure. */
 	onBranch: (condition: Expr | undefined) => void = () => {};
 
+	protected branchTarget(n: number): Expr {
+		const { disp } = this.insn.operands[n] as RelOperand;
+		return this.cut(this.ripAt(i32(this.delta + this.insn.lengthBytes + disp)));
+	}
+
 	branch(n: number, condition?: Expr): void {
+		this.checkBranch(n, condition);
 		this.commit();
 		this.isEnded = true;
 		if (this.insn.opBytes === 2 || this.insn.row.flow === "call") {
 			// A target cut to 16 bits, or a call: nobody's successor within the region.
-			const { disp } = this.insn.operands[n] as RelOperand;
-			const to = this.ripAt(i32(this.delta + this.insn.lengthBytes + disp));
-			const target =
-				this.insn.opBytes === 2 ? op(to.type === "i64" ? "i64And" : "i32And", to, to.type === "i64" ? i64(0xffff) : i32(0xffff)) : to;
 			const go = () => {
-				this.f.set(this.exitTarget, target);
+				this.f.set(this.exitTarget, this.branchTarget(n));
 				this.f.br(this.exits.indirect);
 			};
 			if (condition === undefined) go();
@@ -408,14 +423,22 @@ export class RegionOps extends Ops {
 		this.onBranch(condition);
 	}
 
+	/** Bytes that a near transfer has moved the stack pointer by. */
+	#stackMove(): number {
+		const { mnemonic, opBytes, operands } = this.insn;
+		if (mnemonic !== "RET") return mnemonic === "CALL" ? -opBytes : 0;
+		return opBytes + (operands.length === 0 ? 0 : (operands[0] as ImmOperand).value);
+	}
+
 	jump(target: Expr): void {
-		const cut =
-			this.insn.opBytes === 2
-				? op(target.type === "i64" ? "i64And" : "i32And", target, target.type === "i64" ? i64(0xffff) : i32(0xffff))
-				: target;
-		this.f.set(this.exitTarget, cut);
+		this.checkTarget(target);
+		this.f.set(this.exitTarget, this.cut(target));
 		this.commit();
 		this.isEnded = true;
+		if (this.is64) {
+			this.f.set(this.exitDelta, i32(this.delta));
+			this.f.set(this.exitUndo, i32(2 * this.#stackMove() + 1));
+		}
 		this.f.br(this.exits.indirect);
 	}
 
