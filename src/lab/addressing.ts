@@ -54,6 +54,13 @@ export class Addressing {
 		return this.#machines().filter(({ address }) => isInPrefix(address, prefix));
 	}
 
+	/** Who leads out of a subnet: a router, else a NAT. */
+	gatewayOf(prefix: Ipv4Prefix): Ipv4 | undefined {
+		const there = this.interfaces.filter((each) => sameSubnet(each.prefix, prefix));
+		const gateway = there.find(({ node }) => this.#kind(node) === "router") ?? there.find(({ node }) => this.#kind(node) === "nat");
+		return gateway?.prefix.address;
+	}
+
 	isTowardsNat({ prefix }: L3Interface): boolean {
 		return this.interfaces.some((each) => this.#kind(each.node) === "nat" && sameSubnet(each.prefix, prefix));
 	}

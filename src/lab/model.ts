@@ -42,7 +42,8 @@ export interface TimedAction {
 export interface LabModel {
 	readonly name: string;
 	readonly seed: number | string;
-	readonly clock: "virtual" | "realtime";
+	/** `undefined`: whoever runs it says. */
+	readonly clock: "virtual" | "realtime" | undefined;
 	readonly nodes: ReadonlyMap<string, NodeModel>;
 	readonly links: readonly LinkModel[];
 	/** In order of time; of equal times, as written. */

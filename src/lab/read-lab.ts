@@ -41,7 +41,7 @@ const KEYS: Readonly<Record<string, { readonly description: string; readonly sch
 	},
 	seed: { description: "Same seed, same packets, on any machine", schema: seedReader.schema },
 	clock: {
-		description: "virtual (the default): nobody waits, and every run is the same; realtime: the host's",
+		description: "virtual: nobody waits, and every run is the same; realtime: the host's. Left out: virtual for tests, realtime for `up`",
 		schema: clockReader.schema,
 	},
 	profiles: {
@@ -139,7 +139,7 @@ class LabReader {
 				);
 		const name = this.#name(value.lab);
 		const seed = value.seed === undefined ? 1 : seedReader.read(value.seed, ["seed"], this.#log);
-		const clock = value.clock === undefined ? "virtual" : clockReader.read(value.clock, ["clock"], this.#log);
+		const clock = value.clock === undefined ? undefined : clockReader.read(value.clock, ["clock"], this.#log);
 		const context: LinkContext = { profiles: this.#profiles(value.profiles), readText: this.#options.readText };
 		const { nodes, failed } = this.#nodes(value.nodes);
 		const links = new LinkReader(nodes, failed, context, this.#log).readAll(value.links, ["links"]);
