@@ -184,6 +184,11 @@ export class VirtualClock implements Clock {
 		return new QueueTimer(this.#heap, name, onExpire);
 	}
 
+	/** Another time, as a snapshot has it. What is armed stays so: whoever is loaded sets its own. */
+	set(nowNs: Ns): void {
+		this.#nowNs = nowNs;
+	}
+
 	/** Fires every alarm up to and including `endNs`, each at its own time, and stops there. */
 	runUntil(endNs: Ns): void {
 		while (this.nextDeadlineNs <= endNs) this.step();
