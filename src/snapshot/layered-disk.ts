@@ -176,6 +176,8 @@ export class LayeredDisk implements Disk {
 		return this.#operations.run(async () => {
 			for (const disk of [...this.#unflushed]) await disk.flush();
 			this.#unflushed.clear();
+			const isThere = this.#layers.length === layers.length + 1 && layers.every((name, index) => this.#layers[index]?.name === name);
+			if (isThere && this.#layers.at(-1)?.disk.isEmpty === true) return;
 			const closing: Disk[] = [];
 			await this.#switch.exchange(async () => {
 				let kept = 0;

@@ -19,6 +19,8 @@ const PHYS_ADDR_BITS = 40;
 /** Where a machine's snapshots are, and whether it begins with one; who gives it its time. */
 export interface MachineSource {
 	readonly snapshots?: SnapshotTree | undefined;
+	/** The tree is the machine's own, to be closed when it ends. */
+	readonly ownsSnapshots?: boolean | undefined;
 	/** Nothing is booted: `Machine.restore` comes before `start`. */
 	readonly isRestored?: boolean | undefined;
 	/** Gives out the machine's time together with others'; needs `time: "instructions"`. */

@@ -69,6 +69,8 @@ export interface MachineParts {
 	readonly memory: GuestMemory;
 	/** Where the machine's snapshots go; in memory, unless told. */
 	readonly snapshots?: SnapshotTree | undefined;
+	/** The tree is the machine's own, to be closed when it ends. */
+	readonly ownsSnapshots?: boolean | undefined;
 	/** The machine begins in this state (one of `snapshots`, loaded before it starts) instead of booting. */
 	readonly isRestored?: boolean | undefined;
 	/** Gives out the machine's time together with others'. */
@@ -360,6 +362,8 @@ export class Machine implements AsyncDisposable {
 		try {
 			await this.#runner.drainWhile(this.#parts.board.quiesce());
 			await this.#parts.board.close();
+			await (await this.#snapshots)?.close();
+			if (this.#parts.ownsSnapshots === true) await this.#parts.snapshots?.close();
 		} catch (error) {
 			// A guest's data may not have reached the disk: whoever waits has to know.
 			exit = { reason: "failed", code: 125, error };

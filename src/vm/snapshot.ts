@@ -150,6 +150,11 @@ export class MachineSnapshots {
 		for (const [index, disk] of this.#disks.entries()) await disk?.sweep(this.tree.layersInUse(index));
 	}
 
+	/** The machine has ended: what was only kept for its memory goes. */
+	async close(): Promise<void> {
+		this.image.close();
+	}
+
 	get shape(): MachineShape {
 		const { memory, cpus, serialPorts, disks } = this.#parts.config;
 		return { memoryBytes: memory, cpus, serialPorts, diskBytes: disks.map(({ disk }) => disk.sizeBytes) };

@@ -1,15 +1,17 @@
 import { readFile, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
 import type { Disk } from "../../disk/disk.ts";
+import { SnapshotTree } from "../../snapshot/tree.ts";
 import { type MachineOptions, readConfig } from "../../vm/config.ts";
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine as CoreMachine } from "../../vm/machine.ts";
-import { OverlayDisk } from "../../vm/overlay-disk.ts";
 import { formatSize } from "../../vm/quantity.ts";
 import { type DiskFile, openDisk } from "./disk/attach.ts";
 import { NodeHost } from "./host.ts";
 import { HostError } from "./host-error.ts";
+import { layerOver, openLayered } from "./snapshot/disks.ts";
+import { NodeSnapshotFolder } from "./snapshot/folder.ts";
 import { tuneWebAssembly } from "./wasm-tuning.ts";
 
 /** As the core's options, but kernel, initrd and bios may be paths, and disks may be files. */
@@ -21,6 +23,13 @@ export type NodeMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bio
 		| { readonly disk: Disk; readonly bus?: "virtio" | "ide"; readonly isIndependent?: boolean }
 		| (DiskFile & { readonly bus?: "virtio" | "ide" })
 	)[];
+	/**
+	 * A folder for snapshots, or a tree that is open already: then snapshots outlive the process, and disks take part in them
+	 * whatever their mode. Without one, snapshots stay in memory.
+	 */
+	readonly snapshots?: string | SnapshotTree | undefined;
+	/** Go on from this snapshot, by name or id, instead of booting. */
+	readonly restore?: string | undefined;
 };
 
 /** The engine, its code and Node itself, over and above guest RAM. */
@@ -31,7 +40,7 @@ const OVERHEAD_BYTES = 400 * 1024 * 1024;
  * @throws MachineError, HostError, DiskError, PcError: one line each, naming the file or key at fault
  */
 export async function createMachine(options: NodeMachineOptions): Promise<CoreMachine> {
-	const { kernel, initrd, bios, disks = [], ...rest } = options;
+	const { kernel, initrd, bios, disks = [], snapshots, restore, ...rest } = options;
 	tuneWebAssembly();
 	const images = {
 		kernel: await readImage("kernel", kernel),
@@ -42,19 +51,40 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 	const config = readConfig({ ...rest, ...images });
 	checkHostMemory(config.memory);
 	const opened: Disk[] = [];
+	let tree: SnapshotTree | undefined;
 	try {
+		tree = typeof snapshots === "string" ? await SnapshotTree.open(await NodeSnapshotFolder.open(snapshots)) : snapshots;
+		if (restore !== undefined && tree === undefined)
+			throw new MachineError("config", "restore: there is no folder of snapshots to take it from");
 		const attached: { disk: Disk; bus: "virtio" | "ide"; isIndependent: boolean }[] = [];
-		for (const spec of disks) {
-			const disk = "disk" in spec ? spec.disk : await openDisk(spec);
-			if (!("disk" in spec)) opened.push(disk);
+		for (const [index, spec] of disks.entries()) {
 			const isIndependent = "disk" in spec ? spec.isIndependent === true : spec.mode === "independent";
+			const disk = await openAttached(spec, index, tree, isIndependent);
+			if (!("disk" in spec)) opened.push(disk);
 			attached.push({ disk, bus: spec.bus ?? "virtio", isIndependent });
 		}
-		return assembleMachine({ ...rest, ...images, disks: attached }, new NodeHost());
+		const source = { snapshots: tree, ownsSnapshots: typeof snapshots === "string", isRestored: restore !== undefined };
+		const machine = assembleMachine({ ...rest, ...images, disks: attached }, new NodeHost(), source);
+		if (restore !== undefined) await machine.restore(restore);
+		return machine;
 	} catch (error) {
 		for (const disk of opened) await disk.close();
+		if (typeof snapshots === "string") await tree?.close();
 		throw error;
 	}
+}
+
+/** A disk so that the machine's snapshots can put it back, where that is possible. */
+async function openAttached(
+	spec: { readonly disk: Disk } | DiskFile,
+	index: number,
+	tree: SnapshotTree | undefined,
+	isIndependent: boolean,
+): Promise<Disk> {
+	if ("disk" in spec) return isIndependent || tree === undefined ? spec.disk : layerOver(spec.disk, index, tree.folder);
+	if (tree !== undefined) return openLayered(spec, index, tree.folder);
+	const disk = await openDisk(spec);
+	return spec.mode === "nonpersistent" ? layerOver(disk, index, undefined) : disk;
 }
 
 /** A machine, as `await Machine.create({ kernel: "vmlinuz", … })`. */
