@@ -50,6 +50,7 @@ export async function run(request: RunRequest): Promise<number> {
 		machine.on("reset", ({ cause }) =>
 			process.stderr.write(`basenji: the guest ${cause === "triple-fault" ? "triple-faulted" : "asked for a reset"}; it starts over\n`),
 		);
+		sayDeviceErrors(machine);
 		await machine.start();
 		const timer = options.timeout === undefined ? undefined : setTimeout(() => decide(EXIT_TIMEOUT), options.timeout / 1e6);
 		const exit = await machine.finished();
@@ -155,6 +156,19 @@ function openTerminal(machine: Machine, purpose: Purpose, options: RunOptions): 
 	if (isFed || (purpose === "command" && isInteractive)) terminal.open();
 	if (isInteractive && purpose === "interactive") terminal.say("Ctrl-] opens a menu");
 	return terminal;
+}
+
+/** A guest asks again and again: what has been said once is not repeated, and a disk that is broken all over is enough said of. */
+const MAX_DEVICE_ERRORS = 10;
+
+function sayDeviceErrors(machine: Machine): void {
+	const said = new Set<string>();
+	machine.on("deviceError", ({ device, error }) => {
+		const line = `basenji: ${device}: ${error instanceof Error ? error.message : String(error)}`.replaceAll("\n", " ");
+		if (said.size >= MAX_DEVICE_ERRORS || said.has(line)) return;
+		said.add(line);
+		process.stderr.write(`${line}${said.size === MAX_DEVICE_ERRORS ? " (further errors are not shown)" : ""}\n`);
+	});
 }
 
 function onSignals(decide: (code: number) => void): () => void {

@@ -6,7 +6,9 @@ export type BoardEvent =
 	| { readonly kind: "power-off" }
 	| { readonly kind: "reset"; readonly cause: "request" | "triple-fault" }
 	| { readonly kind: "debug-exit"; readonly code: number }
-	| { readonly kind: "serial"; readonly port: number; readonly bytes: Uint8Array };
+	| { readonly kind: "serial"; readonly port: number; readonly bytes: Uint8Array }
+	/** The host failed at what the guest asked of a device; the guest has been told so in the device's own way. */
+	| { readonly kind: "device-failed"; readonly device: string; readonly error: unknown };
 
 /** The machine's hold on everything that is not a CPU. */
 export interface Board {

@@ -4,7 +4,7 @@ import type { IoBus } from "../machine/bus.ts";
 import type { Clock } from "../machine/clock.ts";
 import type { GuestMemory } from "../machine/memory.ts";
 import type { CpuBoard, CpuPins } from "../machine/processor.ts";
-import type { InitialCpuState } from "../pc/linux/entry.ts";
+import type { InitialCpuState, MsrValue } from "../pc/linux/entry.ts";
 
 export type EngineName = "interpret" | "translate" | "kvm";
 
@@ -31,6 +31,8 @@ export interface CpuEngine {
 	stats(): Readonly<Record<string, number>>;
 	/** Starts as a boot loader would have it. */
 	enter(state: InitialCpuState): void;
+	/** Sets registers that firmware sets on every processor before it boots anything; INIT and start-up keep them. */
+	setFirmwareMsrs(msrs: readonly MsrValue[]): void;
 	save(): StateValue;
 	load(state: StateValue): void;
 	dispose(): void;

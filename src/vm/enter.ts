@@ -14,7 +14,7 @@ const FIRST_VARIABLE_MTRR = 0x200;
 const VARIABLE_MTRRS = 16;
 const MTRR_DEF_TYPE = 0x2ff;
 
-/** Puts a boot loader's or firmware's first state into a CPU that has just been reset. */
+/** Puts a boot loader's or firmware's first state into a CPU that has just been reset; what is said of every CPU aside (`msrs`). */
 export function enterState(cpu: CpuContext, entry: InitialCpuState): void {
 	const { state } = cpu;
 	for (const [index, name] of GPR_NAMES.entries()) state.set64("gpr", entry.gpr[name], index);
@@ -31,7 +31,6 @@ export function enterState(cpu: CpuContext, entry: InitialCpuState): void {
 	}
 	state.set("cpl", 0);
 	writeRflags(state, Number(entry.rflags), RFLAGS_MASK);
-	setFirmwareMsrs(cpu, entry.msrs);
 	updateMode(cpu);
 	cpu.mmu.clear();
 }

@@ -97,6 +97,7 @@ class TestCpu implements CpuEngine {
 	hasten(): void {}
 	stats = () => ({ exits: 2 });
 	enter(): void {}
+	setFirmwareMsrs(): void {}
 	save = (): StateValue => null;
 	load(): void {}
 	dispose(): void {
@@ -217,6 +218,18 @@ describe("a machine's life", () => {
 		});
 		await machine.start();
 		expect(await machine.finished()).toMatchObject({ reason: "failed", code: 125, error: new Error("engine bug") });
+	});
+
+	test("a device that the host fails is told of, and the machine runs on", async () => {
+		const { machine, board } = build(() => {});
+		const seen: unknown[] = [];
+		machine.on("deviceError", (event) => seen.push(event));
+		await machine.start();
+		const error = new Error("no space left");
+		board.onEvent({ kind: "device-failed", device: "disk0", error });
+		expect(seen).toEqual([{ machine: machine.name, device: "disk0", error }]);
+		expect(machine.state).toBe("running");
+		await machine.stop();
 	});
 
 	test("leaving a scope with await using stops it", async () => {

@@ -32,6 +32,8 @@ export interface MachineEvents {
 	readonly console: { readonly machine: string; readonly port: number; readonly bytes: Uint8Array };
 	/** The guest reset itself and starts over. */
 	readonly reset: { readonly machine: string; readonly cause: "request" | "triple-fault" };
+	/** The host failed at what the guest asked of a device: the guest has seen an I/O error, say, and goes on. */
+	readonly deviceError: { readonly machine: string; readonly device: string; readonly error: unknown };
 	readonly exit: MachineExit;
 }
 
@@ -390,6 +392,9 @@ export class Machine implements AsyncDisposable {
 			case "serial":
 				this.#events.emit("console", { machine: this.name, port: event.port, bytes: event.bytes });
 				this.consoles[event.port]?.receive(event.bytes);
+				return;
+			case "device-failed":
+				this.#events.emit("deviceError", { machine: this.name, device: event.device, error: event.error });
 				return;
 			case "power-off":
 				this.#end({ reason: "power-off", code: 0 });

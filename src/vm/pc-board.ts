@@ -51,10 +51,11 @@ export class PcBoard implements Board {
 		this.#cards = [
 			// First, so that a disk more does not give a card another slot: guests name their interfaces after those.
 			...config.nics.map((nic, index) => makeNic(nic, { ...options, name: `nic${index}` })),
-			...config.disks.map(
-				({ disk }, index) =>
-					new VirtioPci(new VirtioBlock(disk, { name: `disk${index}`, serial: `basenji-${index}`, post: options.post }), memory),
-			),
+			...config.disks.map(({ disk }, index) => {
+				const name = `disk${index}`;
+				const onHostError = (error: unknown) => this.onEvent({ kind: "device-failed", device: name, error });
+				return new VirtioPci(new VirtioBlock(disk, { name, serial: `basenji-${index}`, post: options.post, onHostError }), memory);
+			}),
 			new VirtioPci(new VirtioRng((into) => host.random(into)), memory),
 		];
 		this.#output = Array.from({ length: config.serialPorts }, () => []);
@@ -88,7 +89,9 @@ export class PcBoard implements Board {
 		const [boot] = this.#cpus;
 		assert(boot !== undefined, "a board is reset with its CPUs in place");
 		this.pc.reset();
-		boot.enter(this.#boot());
+		const entry = this.#boot();
+		boot.enter(entry);
+		for (const cpu of this.#cpus) cpu.setFirmwareMsrs(entry.msrs);
 	}
 
 	clear(): void {

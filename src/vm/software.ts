@@ -4,9 +4,9 @@ import { SoftwareCpu } from "../cpu/software-cpu.ts";
 import type { SoftwareEngine } from "../cpu/software-engine.ts";
 import { EXIT } from "../cpu/state/layout.ts";
 import type { CpuPins } from "../machine/processor.ts";
-import type { InitialCpuState } from "../pc/linux/entry.ts";
+import type { InitialCpuState, MsrValue } from "../pc/linux/entry.ts";
 import type { CpuEngine, CpuExit, EngineEnvironment, EngineName } from "./engine.ts";
-import { enterState } from "./enter.ts";
+import { enterState, setFirmwareMsrs } from "./enter.ts";
 
 /** Fewest instructions worth entering generated code for. */
 const MIN_BUDGET = 500;
@@ -101,12 +101,24 @@ export class SoftwareCpuEngine implements CpuEngine {
 		const translated = this.#environment.index === 0 ? this.#engine.translator?.stats : undefined;
 		return {
 			...Object.fromEntries(exits),
-			...(translated === undefined ? {} : { translatedRegions: translated.regions, translatedBytes: translated.bytes }),
+			...(translated === undefined
+				? {}
+				: {
+						translatedRegions: translated.regions,
+						translatedInstructions: translated.instructions,
+						translatedBytes: translated.bytes,
+						invalidatedRegions: translated.invalidated,
+						refusedRegions: translated.refused,
+					}),
 		};
 	}
 
 	enter(state: InitialCpuState): void {
 		enterState(this.#cpu.context, state);
+	}
+
+	setFirmwareMsrs(msrs: readonly MsrValue[]): void {
+		setFirmwareMsrs(this.#cpu.context, msrs);
 	}
 
 	save(): StateValue {
