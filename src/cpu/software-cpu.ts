@@ -298,8 +298,12 @@ export class SoftwareCpu {
 		if (exit === EXIT.fault) {
 			this.#rewind();
 			deliverFault(this.context);
-		} else if (exit === EXIT.interrupted || exit === EXIT.stale || exit === EXIT.single) this.#rewind();
-		else finishStep(this.context);
+		} else if (exit === EXIT.stale || exit === EXIT.single) this.#rewind();
+		else {
+			// A repeated instruction traps after every round.
+			if (exit === EXIT.interrupted) this.#rewind();
+			finishStep(this.context);
+		}
 	}
 
 	#endStepMode(): void {

@@ -33,7 +33,9 @@ export class CaseBuilder {
 		const edge = random.below(16);
 		const offset = edge === 0 ? random.below(32) : edge === 1 ? STACK_BYTES - random.below(48) : 0x100 + random.below(STACK_BYTES - 0x300);
 		const aligned = random.chance(0.9) ? offset & ~15 : offset;
-		this.pin(RSP, BigInt(STACK_ADDRESS + aligned - initialBase(mode, 2)));
+		// A 16-bit stack pointer may have anything above it.
+		const upper = mode === 16 && random.chance(0.3) ? random.u32() & 0x7fff_0000 : 0;
+		this.pin(RSP, BigInt(upper + STACK_ADDRESS + aligned - initialBase(mode, 2)));
 	}
 
 	get nextAddress(): number {

@@ -70,11 +70,18 @@ function pointerBytes(instruction: Instruction): number {
 	return [2, 4, 8, 2, 4, 8][instruction.memorySize - 16] ?? 8;
 }
 
+/** Linear address of the top of the stack, whose pointer has 16 bits in 16-bit mode. */
+function stackTop(builder: CaseBuilder): number {
+	const pointer = Number(builder.valueOf(RSP));
+	if (builder.mode === 64) return pointer;
+	return (builder.mode === 16 ? pointer & 0xffff : pointer) + initialBase(builder.mode, 2);
+}
+
 /** What the stack holds for RET, RETF and IRET, if it is known where that is. */
 function prepareReturn(builder: CaseBuilder, instruction: Instruction, target: number): void {
 	const { mode, random } = builder;
 	if (builder.isDirty(RSP)) return;
-	const top = Number(builder.valueOf(RSP)) + (mode === 64 ? 0 : initialBase(mode, 2));
+	const top = stackTop(builder);
 	const mnemonic = instruction.mnemonic;
 	const size = Math.abs(returnSlotBytes(instruction));
 	builder.onLayout((addressOf) => patchAt(builder, top, littleEndian(ipOf(mode, addressOf(target)), size)));
@@ -101,7 +108,7 @@ function returnSlotBytes(instruction: Instruction): number {
 function preparePop(builder: CaseBuilder, instruction: Instruction): void {
 	const { mode, random } = builder;
 	if (builder.isDirty(RSP)) return;
-	const top = Number(builder.valueOf(RSP)) + (mode === 64 ? 0 : initialBase(mode, 2));
+	const top = stackTop(builder);
 	if (instruction.mnemonic !== Mnemonic.Pop)
 		patchAt(builder, top, littleEndian(BigInt(random.u32() & (random.chance(0.9) ? 0x3ffeff : ~0)), 4));
 	else if (instruction.op0Kind === OpKind.Register && (PLACES[instruction.op0Register] as (typeof PLACES)[number]).gpr < 0)

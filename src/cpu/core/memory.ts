@@ -25,9 +25,7 @@ defineCore("segmentCheck", ["i32", "i32", "i32", "i32", "i32"], "i32", (f) => {
 	const high = f.let(select(isWrite, loadOp("i32Load", slot, at("segWriteHigh")), loadOp("i32Load", slot, at("segReadHigh"))));
 	const last = f.let(op("i32Add", offset, span));
 	const isWithin = op("i32And", op("i32And", op("i32GeU", offset, low), op("i32LeU", last, high)), op("i32GeU", last, offset));
-	// A segment that covers all 4 GiB has no limit to cross, so an access may wrap around it.
-	const isWhole = op("i32And", op("i32Eqz", low), op("i32Eq", high, i32(-1)));
-	f.if(op("i32Or", isWithin, isWhole), () => f.return(i32(0)));
+	f.if(isWithin, () => f.return(i32(0)));
 	f.store("i32Store", cpu, select(op("i32Eq", segment, i32(2)), i32(12), i32(13)), at("faultVector"));
 	f.store("i32Store", cpu, i32(0), at("faultErrorCode"));
 	f.return(i32(1));
@@ -58,7 +56,8 @@ const min = (f: FunctionBuilder, a: Expr, b: Expr): Expr => {
 	return f.let(select(op("i32LtU", x, y), x, y));
 };
 
-const goesDown = (cpu: Expr): Expr => op("i32And", loadOp("i32Load", cpu, at("flags")), i32(FLAG.DF));
+/** Downwards, or with a trap after every element. */
+const goesSingly = (cpu: Expr): Expr => op("i32And", loadOp("i32Load", cpu, at("flags")), i32(FLAG.DF | FLAG.TF));
 
 /** Elements (≤ 4096) as i32 from a 64-bit count. */
 const cap = (f: FunctionBuilder, count: Expr): Expr => f.let(select(op("i64GtU", count, i64(4096)), i32(4096), op("i32WrapI64", count)));
@@ -66,7 +65,7 @@ const cap = (f: FunctionBuilder, count: Expr): Expr => f.let(select(op("i64GtU",
 /** REP MOVS within one page of each side: (cpu, to, from, count, log2 bytes) → elements moved, 0 if it must go one by one. */
 defineCore("bulkMove", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
 	const [cpu, to, from, count, log2] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
-	f.if(goesDown(cpu), () => f.return(i32(0)));
+	f.if(goesSingly(cpu), () => f.return(i32(0)));
 	const room = min(f, toPageEnd(to), toPageEnd(from));
 	const elements = f.local("i32");
 	f.set(elements, min(f, op("i32ShrU", room, log2), cap(f, count)));
@@ -84,7 +83,7 @@ defineCore("bulkMove", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
 /** REP STOS within a page: (cpu, to, value, count, log2 bytes) → elements stored, 0 if it must go one by one. */
 defineCore("bulkFill", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
 	const [cpu, to, value, count, log2] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
-	f.if(goesDown(cpu), () => f.return(i32(0)));
+	f.if(goesSingly(cpu), () => f.return(i32(0)));
 	const elements = min(f, op("i32ShrU", toPageEnd(to), log2), cap(f, count));
 	f.if(op("i32Eqz", elements), () => f.return(i32(0)));
 	const target = lookUp(f, cpu, to, TLB_ENTRY.writeTag);

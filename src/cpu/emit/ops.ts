@@ -126,6 +126,8 @@ export abstract class Ops {
 	abstract syncFlags(): void;
 	/** Bytes of the instruction, i32. */
 	abstract length(): Expr;
+	/** The ModRM byte of an x87 instruction, i32. */
+	abstract modrm(): Expr;
 	/** The meaning has sent control elsewhere: nothing follows it in the block. */
 	isEnded = false;
 	/** Around a helper, which may look at the clock or change `budget`. */

@@ -221,6 +221,10 @@ export class InterpreterOps extends Ops {
 		return this.f.let(op("i32Sub", this.#word(REC.next), this.#word(REC.delta)));
 	}
 
+	modrm(): Expr {
+		return this.#word(REC.imm);
+	}
+
 	inMemory(body: (iterate: (count?: Expr) => void) => void): void {
 		body((count) => {
 			const left = this.f.let(op("i32Sub", loadOp("i32Load", this.cpu, at("budget")), count ?? i32(1)));

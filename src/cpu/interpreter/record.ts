@@ -20,7 +20,7 @@ export const REC = {
 	/** Number of the memory operand's segment. */
 	seg: 36,
 	disp: 40,
-	/** Immediate; for a relative branch, target − start of the block. */
+	/** Immediate; for a relative branch, target − start of the block; of an x87 instruction, the ModRM byte. */
 	imm: 48,
 	/** Place in the block, the head being 0. */
 	position: 56,
@@ -59,6 +59,7 @@ export function writeRecord(view: DataView, record: number, callee: number, insn
 	view.setInt32(record + REC.delta, delta, true);
 	view.setInt32(record + REC.next, next, true);
 	view.setInt32(record + REC.position, position, true);
+	if (insn.row.unit === "x87") view.setInt32(record + REC.imm, insn.modrm, true);
 	let hasImmediate = false;
 	const operands = insn.operands;
 	for (let n = 0; n < operands.length; n++) {

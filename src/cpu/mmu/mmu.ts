@@ -346,11 +346,17 @@ export class Mmu {
 		const lo = i32[ARG0] as number;
 		const hi = i32[ARG0 + 1] as number;
 		const all = access | this.dataAccess();
-		if (this.#isAlignmentChecked && (all & ACCESS.user) !== 0 && (lo & (Math.min(bytes, 8) - 1)) !== 0 && (bytes & (bytes - 1)) === 0) {
+		if (this.#isAlignmentChecked && (all & ACCESS.user) !== 0 && (lo & (bytes - 1)) !== 0 && (bytes & (bytes - 1)) === 0) {
 			this.#fault(VECTOR_AC, 0);
 			return false;
 		}
-		return this.#prepare(lo, hi, bytes, all, (request & STACK_ACCESS) !== 0 ? VECTOR_SS : VECTOR_GP);
+		const vector = (request & STACK_ACCESS) !== 0 ? VECTOR_SS : VECTOR_GP;
+		// Flat segments are not checked before: beyond 4 GiB lies their limit. With a base, linear addresses may wrap.
+		if (lo >>> 0 > FOUR_GIB - bytes && ((i32[MODE_KEY] as number) & (MODE.flat | MODE.codeMask)) === (MODE.flat | MODE.code32)) {
+			this.#fault(vector, 0);
+			return false;
+		}
+		return this.#prepare(lo, hi, bytes, all, vector);
 	}
 
 	/** Translates one or two pages of an access and fills the TLB from them; false: fault. */

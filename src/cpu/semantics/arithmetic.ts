@@ -1,5 +1,5 @@
-import { i32, i64, op, select } from "../../wasm/expr.ts";
-import { alu, constant, truncate } from "../emit/ops.ts";
+import { type Expr, i32, i64, op, select } from "../../wasm/expr.ts";
+import { alu, constant, type Ops, truncate } from "../emit/ops.ts";
 import { define } from "./registry.ts";
 
 // Binary integer arithmetic and comparison: SDM Vol. 1 §5.1.2, "Binary Arithmetic Instructions".
@@ -88,25 +88,39 @@ define("CMPXCHG", (o) => {
 	else o.write(0, source, isEqual);
 });
 
-define(["CMPXCHG8B", "CMPXCHG16B"], (o) => {
-	const isWide = o.insn.mnemonic === "CMPXCHG16B";
-	const half = isWide ? 8 : 4;
-	const width = isWide ? 64 : 32;
-	if (isWide) o.checkAligned(0);
+/** ZF alone; the other flags stay. */
+function setZeroFlag(o: Ops, isSet: Expr): void {
+	const others = op("i32And", o.arithmeticFlags(), i32(~0x40));
+	o.setFlags("image", 32, op("i32Or", others, op("i32Shl", isSet, i32(6))));
+}
+
+/** Memory is written in any case, as with CMPXCHG. */
+define("CMPXCHG8B", (o) => {
+	const pair = (high: number, low: number): Expr =>
+		o.f.let(op("i64Or", op("i64Shl", op("i64ExtendI32U", o.reg(high, 32)), i64(32)), op("i64ExtendI32U", o.reg(low, 32))));
+	const old = o.readModify(0);
+	const isEqual = o.f.let(op("i64Eq", old, pair(2, 0)));
+	o.write(0, select(isEqual, pair(1, 3), old));
+	const differs = o.f.let(op("i32Eqz", isEqual));
+	o.setReg(0, 32, op("i32WrapI64", old), differs);
+	o.setReg(2, 32, op("i32WrapI64", op("i64ShrU", old, i64(32))), differs);
+	setZeroFlag(o, isEqual);
+});
+
+define("CMPXCHG16B", (o) => {
+	o.checkAligned(0);
 	const low = o.address(0);
-	const high = o.f.let(low.type === "i64" ? op("i64Add", low, i64(half)) : op("i32Add", low, i32(half)));
-	const lowPlace = o.probe({ operand: 0 }, low, half);
-	const highPlace = o.probe({ operand: 0 }, high, half);
+	const lowPlace = o.probe({ operand: 0 }, low, 8);
+	const highPlace = o.probe({ operand: 0 }, o.f.let(op("i64Add", low, i64(8))), 8);
 	const oldLow = o.loadPlace(lowPlace);
 	const oldHigh = o.loadPlace(highPlace);
-	const isEqual = o.f.let(op("i32And", alu(width, "Eq", oldLow, o.reg(0, width)), alu(width, "Eq", oldHigh, o.reg(2, width))));
-	o.storePlace(lowPlace, select(isEqual, o.reg(3, width), oldLow));
-	o.storePlace(highPlace, select(isEqual, o.reg(1, width), oldHigh));
+	const isEqual = o.f.let(op("i32And", op("i64Eq", oldLow, o.reg(0, 64)), op("i64Eq", oldHigh, o.reg(2, 64))));
+	o.storePlace(lowPlace, select(isEqual, o.reg(3, 64), oldLow));
+	o.storePlace(highPlace, select(isEqual, o.reg(1, 64), oldHigh));
 	const differs = o.f.let(op("i32Eqz", isEqual));
-	o.setReg(0, width, oldLow, differs);
-	o.setReg(2, width, oldHigh, differs);
-	const others = op("i32And", o.arithmeticFlags(), i32(~0x40));
-	o.setFlags("image", 32, op("i32Or", others, op("i32Shl", isEqual, i32(6))));
+	o.setReg(0, 64, oldLow, differs);
+	o.setReg(2, 64, oldHigh, differs);
+	setZeroFlag(o, isEqual);
 });
 
 define("MUL", (o) => {

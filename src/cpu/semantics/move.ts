@@ -106,7 +106,9 @@ define("ENTER", (o) => {
 	const sp = o.f.local(type);
 	o.f.set(sp, o.stackAdd(o.stackPointer(), -bytes));
 	o.store({ seg: 2 }, o.f.get(sp), bytes, o.reg(5, o.width));
-	const frame = o.f.let(o.f.get(sp));
+	// With a 16-bit stack the frame pointer may still be all of ESP.
+	const isMixed = o.stackWidth === 16 && bytes === 4;
+	const frame = o.f.let(isMixed ? op("i32Or", op("i32And", o.reg(4, 32), i32(~0xffff)), o.f.get(sp)) : o.f.get(sp));
 	const framePointer = o.f.local(type);
 	o.f.set(framePointer, o.reg(5, o.stackWidth));
 	const left = o.f.local("i32");

@@ -49,30 +49,35 @@ export function repeat(
 	const width = o.insn.addrBits;
 	o.inMemory((iterate) => {
 		o.f.block((done) => {
+			o.f.brIf(done, alu(width, "Eqz", o.reg(RCX, width)));
 			o.f.loop((again) => {
 				const count = o.reg(RCX, width);
-				o.f.brIf(done, alu(width, "Eqz", count));
 				const { bulk } = options;
 				if (bulk !== undefined && width !== 16 && (o.is64 || o.isFlat)) {
 					const moved = bulk(width === 64 ? count : op("i64ExtendI32U", count));
 					o.f.if(moved, () => {
 						const by = width === 64 ? op("i64ExtendI32U", moved) : moved;
+						const left = o.f.let(alu(width, "Sub", count, by));
 						const bytes = alu(width, "Mul", by, constant(width, options.bytes as number));
 						for (const register of options.moves ?? []) o.setReg(register, width, alu(width, "Add", o.reg(register, width), bytes));
-						o.setReg(RCX, width, alu(width, "Sub", count, by));
+						o.setReg(RCX, width, left);
 						o.commit();
 						// Charged by the work it is: a cache line's worth an instruction.
 						iterate(op("i32Add", i32(1), op("i32ShrU", op("i32Mul", moved, i32(options.bytes as number)), i32(6))));
+						o.f.brIf(done, alu(width, "Eqz", left));
 						o.f.br(again);
 					});
 				}
 				element();
-				o.setReg(RCX, width, truncate(width, alu(width, "Sub", count, constant(width, 1))));
+				const left = o.f.let(truncate(width, alu(width, "Sub", count, constant(width, 1))));
+				o.setReg(RCX, width, left);
 				o.commit();
 				if (options.untilZf === true) {
 					const zf = o.f.let(o.condition(4));
 					o.f.brIf(done, rep === 0xf3 ? op("i32Eqz", zf) : zf);
 				}
+				// The last round ends the instruction: a trap after it finds the next one.
+				o.f.brIf(done, alu(width, "Eqz", left));
 				iterate();
 				o.f.br(again);
 			});

@@ -1,4 +1,4 @@
-import { type Expr, i32, i64, op, select } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, op } from "../../wasm/expr.ts";
 import type { MemOperand } from "../../x86/decode/insn.ts";
 import { type Ops, zeroExtendTo } from "../emit/ops.ts";
 import { FLAG } from "../state/flags.ts";
@@ -29,8 +29,12 @@ define(["SGDT", "SIDT"], (o) => {
 	const base = o.is64 ? o.field64("arg0") : o.result(0, 32);
 	const limit = o.result(1, 32);
 	const address = o.address(0);
-	o.store({ operand: 0 }, address, 2, limit);
-	o.store({ operand: 0 }, behind(o, address, 2), o.is64 ? 8 : 4, base);
+	const ref = { operand: 0 };
+	// Both parts are written, or none.
+	const limitPlace = o.probe(ref, address, 2);
+	const basePlace = o.probe(ref, behind(o, address, 2), o.is64 ? 8 : 4);
+	o.storePlace(limitPlace, limit);
+	o.storePlace(basePlace, base);
 });
 
 define(["SLDT", "STR"], (o) => {
@@ -44,6 +48,7 @@ function setZeroFlag(o: Ops, isSet: Expr): void {
 }
 
 define(["LAR", "LSL"], (o) => {
+	o.query("checkSegmentation");
 	o.query(o.insn.mnemonic === "LAR" ? "lar" : "lsl", asWord(o.read(1)));
 	const isFound = o.result(1, 32);
 	const value = o.result(0, 32);
@@ -52,19 +57,22 @@ define(["LAR", "LSL"], (o) => {
 });
 
 define(["VERR", "VERW"], (o) => {
+	o.query("checkSegmentation");
 	o.query("verify", o.read(0), i32(o.insn.mnemonic === "VERW" ? 1 : 0));
 	setZeroFlag(o, o.result(1, 32));
 });
 
 define("ARPL", (o) => {
 	o.query("checkSegmentation");
-	const destination = o.readModify(0);
+	const destination = o.read(0);
 	const source = o.read(1);
 	const requested = op("i32And", source, i32(3));
 	const isLower = o.f.let(op("i32LtU", op("i32And", destination, i32(3)), requested));
-	const raised = op("i32Or", op("i32And", destination, i32(0xfffc)), requested);
+	const raised = o.f.let(op("i32Or", op("i32And", destination, i32(0xfffc)), requested));
+	// Memory that need not change is not written, nor checked for it.
+	if (o.isMem(0)) o.f.if(isLower, () => o.write(0, raised));
+	else o.write(0, raised, isLower);
 	setZeroFlag(o, isLower);
-	o.write(0, select(isLower, raised, destination));
 });
 
 // ---- ports ----
@@ -84,8 +92,14 @@ define("OUT", (o) => {
 
 const stringBytes = (o: Ops): 1 | 2 | 4 => (o.insn.operands.find((operand) => operand.kind === "mem") as MemOperand).bytes as 1 | 2 | 4;
 
+/** Privilege comes first, even where the count is 0. */
+function checkRepeatedPort(o: Ops, bytes: number): void {
+	if (o.insn.rep !== 0) o.query("checkPort", o.reg(2, 16), i32(bytes));
+}
+
 define("INS", (o) => {
 	const bytes = stringBytes(o);
+	checkRepeatedPort(o, bytes);
 	repeat(o, () => {
 		const port = o.reg(2, 16);
 		o.query("checkPort", port, i32(bytes));
@@ -98,6 +112,7 @@ define("INS", (o) => {
 
 define("OUTS", (o) => {
 	const bytes = stringBytes(o);
+	checkRepeatedPort(o, bytes);
 	const source = o.insn.operands.findIndex((operand) => operand.kind === "mem");
 	repeat(o, () => {
 		const port = o.reg(2, 16);

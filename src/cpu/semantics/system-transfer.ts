@@ -72,7 +72,7 @@ const LOADED_BY: Readonly<Record<string, number>> = { LES: 0, LSS: 2, LDS: 3, LF
 
 define(Object.keys(LOADED_BY), (o) => {
 	const { offset, selector } = farPointer(o, 1);
-	o.query("segmentLoad", i32(LOADED_BY[o.insn.mnemonic] as number), selector);
+	o.query("segmentLoad", i32(LOADED_BY[o.insn.mnemonic] as number), selector, i32(1));
 	o.write(0, offset);
 	o.system("next", o.length());
 });

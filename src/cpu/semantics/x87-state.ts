@@ -75,14 +75,11 @@ export function stackIndex(o: Ops, n: number): Expr {
 
 /**
  * The last non-control instruction's whereabouts. Selectors are always 0 (CPUID.7.0:EBX[13], "deprecates FPU CS and FPU DS").
- * `address`: offset of its memory operand. FOP has the opcode and the register field; of a memory operand's mod and r/m, zeros.
+ * `address`: offset of its memory operand. FOP: the opcode's low three bits and the ModRM byte (§8.1.9).
  */
 export function record(o: Ops, address?: Expr): void {
 	const rip = o.rip();
 	o.setField64("fip", rip.type === "i64" ? rip : op("i64ExtendI32U", rip));
-	const { modrm, row } = o.insn;
-	const fixed = ((row.opcode & 7) << 8) | (address === undefined ? modrm : modrm & 0x38);
-	const n = address === undefined ? row.operands.indexOf("STi") : -1;
-	o.setField32("fop", n < 0 ? i32(fixed) : op("i32Or", i32(fixed & ~7), o.index(n)));
+	o.setField32("fop", op("i32Or", i32((o.insn.row.opcode & 7) << 8), o.modrm()));
 	if (address !== undefined) o.setField64("fdp", address.type === "i64" ? address : op("i64ExtendI32U", address));
 }

@@ -275,10 +275,10 @@ describe("the environment", () => {
 		stack(ONE);
 		run(0xdc, 0x03);
 		const address = cpu.get("fdp");
-		expect([cpu.get("fip"), cpu.get("fop")]).toEqual([0x1234, 0x400]);
+		expect([cpu.get("fip"), cpu.get("fop")]).toEqual([0x1234, 0x403]);
 		expect(address).toBe(cpu.get("gpr", 3));
 		run(0xdd, 0x3b);
-		expect([cpu.get("fop"), cpu.get("fdp")]).toEqual([0x400, address]);
+		expect([cpu.get("fop"), cpu.get("fdp")]).toEqual([0x403, address]);
 		run(0xd8, 0xc1);
 		expect(cpu.get("fop")).toBe(0x0c1);
 	});

@@ -30,8 +30,8 @@ const XSAVE_BYTES = 576;
 const LEAF1_EDX = bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26);
 /** SSE3 PCLMUL SSSE3 CX16 PCID SSE4.1 SSE4.2 x2APIC MOVBE POPCNT TSC-deadline AES XSAVE RDRAND hypervisor; OSXSAVE depends. */
 const LEAF1_ECX = bits(0, 1, 9, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 30, 31);
-/** FSGSBASE SMEP ERMS INVPCID RDSEED SMAP CLFLUSHOPT CLWB. */
-const LEAF7_EBX = bits(0, 7, 9, 10, 18, 20, 23, 24);
+/** FSGSBASE SMEP ERMS INVPCID, no x87 selectors, RDSEED SMAP CLFLUSHOPT CLWB. */
+const LEAF7_EBX = bits(0, 7, 9, 10, 13, 18, 20, 23, 24);
 /** UMIP. */
 const LEAF7_ECX = bits(2);
 /** Leaf 8000_0001: LAHF, 3DNowPrefetch, topology extensions. */

@@ -57,8 +57,9 @@ function loadX87(state: CpuState, isWide: boolean): void {
 	state.set("fop", view.getUint16(6, true) & 0x7ff);
 	state.set64("fip", isWide ? view.getBigUint64(8, true) : BigInt(view.getUint32(8, true)));
 	state.set64("fdp", isWide ? view.getBigUint64(16, true) : BigInt(view.getUint32(16, true)));
-	state.set("fipSelector", isWide ? 0 : view.getUint16(12, true));
-	state.set("fdpSelector", isWide ? 0 : view.getUint16(20, true));
+	// CPUID.7.0:EBX[13]: there are no selectors.
+	state.set("fipSelector", 0);
+	state.set("fdpSelector", 0);
 	for (let i = 0; i < 8; i++) {
 		const to = at("fpr", (top + i) & 7);
 		state.bytes.set(image.subarray(32 + 16 * i, 42 + 16 * i), to);

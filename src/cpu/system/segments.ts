@@ -210,23 +210,26 @@ function wideBase(cpu: CpuContext, from: Descriptor, code: number): number {
 	return base;
 }
 
-function loadSegmentRegister(cpu: CpuContext, seg: number, selector: number): void {
+function loadSegmentRegister(cpu: CpuContext, seg: number, selector: number, castsShadow: boolean): void {
 	if (seg === SEG.CS) raise(cpu, VECTOR.UD);
 	loadSegment(cpu, seg, selector);
 	// No interrupt and no debug trap until the stack pointer can have been loaded too (§6.8.3).
-	if (seg === SEG.SS) cpu.state.i32[INTERRUPT_SHADOW] = 2;
+	if (seg === SEG.SS && castsShadow) cpu.state.i32[INTERRUPT_SHADOW] = 2;
 }
 
 export const segmentHelpers = {
 	/** System. a: length of the instruction, b: segment register 0–5, c: selector. MOV Sreg. */
 	loadSegment: guarded((cpu, length, seg, selector) => {
-		loadSegmentRegister(cpu, seg, selector);
+		loadSegmentRegister(cpu, seg, selector, true);
 		advance(cpu, length);
 		return EXIT.lookup;
 	}),
-	/** Query. a: segment register 0–5, b: selector. POP Sreg, LxS: `next` must end the block then, for the mode may be another. */
-	segmentLoad: guarded((cpu, seg, selector) => {
-		loadSegmentRegister(cpu, seg, selector);
+	/**
+	 * Query. a: segment register 0–5, b: selector, c: 1 for LxS, which brings the stack pointer along. POP Sreg, LxS: `next` must end
+	 * the block then, for the mode may be another.
+	 */
+	segmentLoad: guarded((cpu, seg, selector, isPointer) => {
+		loadSegmentRegister(cpu, seg, selector, isPointer === 0);
 		return 0;
 	}),
 	/** System. a: length. Ends the block and nothing else. */

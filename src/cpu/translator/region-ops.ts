@@ -467,6 +467,10 @@ export class RegionOps extends Ops {
 		return i32(this.insn.lengthBytes);
 	}
 
+	modrm(): Expr {
+		return i32(this.insn.modrm);
+	}
+
 	inMemory(body: (iterate: (count?: Expr) => void) => void): void {
 		const f = this.f;
 		this.hasSpilled = true;

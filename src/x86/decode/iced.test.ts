@@ -199,6 +199,8 @@ function compare(bytes: Uint8Array, at: number, bits: CodeBits, iced: Instructio
 	if (ours.lengthBytes !== iced.length) return `${bits}: length of ${icedName}`;
 	const icedMnemonic = Mnemonic[iced.mnemonic]!.toUpperCase();
 	const name = manualMnemonic(ours);
+	// F3 90 with REX.B: processors exchange with R8, whatever the prefix.
+	if (name === "XCHG" && icedMnemonic === "PAUSE") return "";
 	if (name !== icedMnemonic && name !== renamed[icedMnemonic] && !(name === "NOP" && icedMnemonic.startsWith("PREFETCH")))
 		return `${bits}: ${name} for ${icedName}`;
 	if (ours.mnemonic === "NOP") return "";

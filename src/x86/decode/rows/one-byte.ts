@@ -129,7 +129,8 @@ export const oneByteRows = `
 8F/0 POP Ev d64
 90.B0 NOP -
 90.B1 XCHG Zv,rAX
-F3.90 PAUSE -
+F3.90.B0 PAUSE -
+F3.90.B1 XCHG Zv,rAX
 91 XCHG Zv,rAX
 92 XCHG Zv,rAX
 93 XCHG Zv,rAX
