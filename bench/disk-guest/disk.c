@@ -1,4 +1,4 @@
-/* disk TEST DEVICE MIB OPERATIONS: reads or writes DEVICE past the guest's page cache, and says "BENCH TEST begin" and
+/* disk [-q] TEST DEVICE MIB OPERATIONS: reads or writes DEVICE past the guest's page cache, and says "BENCH TEST begin" and
  * "BENCH TEST end CHECKSUM" around it. A test's name is seq or rand, read or write, and how many do it at a time. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,8 +12,10 @@
 
 enum { SEQUENTIAL_BYTES = 1 << 20, RANDOM_BYTES = 4096 };
 
+static int is_quiet;
+
 static void say(const char *text, int length) {
-	if (write(1, text, (size_t)length) != length) _exit(1);
+	if (!is_quiet && write(1, text, (size_t)length) != length) _exit(1);
 }
 
 static void fail(const char *what) {
@@ -54,8 +56,11 @@ static uint32_t work(const char *device, int is_random, int is_write, uint64_t b
 int main(int count, char **arguments) {
 	char pattern[8], kind[8];
 	int workers = 1;
+	is_quiet = count > 1 && strcmp(arguments[1], "-q") == 0;
+	count -= is_quiet;
+	arguments += is_quiet;
 	if (count != 5 || sscanf(arguments[1], "%7[a-z]-%7[a-z]-%d", pattern, kind, &workers) < 2) {
-		fprintf(stderr, "usage: disk (seq|rand)-(read|write)-WORKERS DEVICE MIB OPERATIONS\n");
+		fprintf(stderr, "usage: disk [-q] (seq|rand)-(read|write)-WORKERS DEVICE MIB OPERATIONS\n");
 		return 2;
 	}
 	const int is_random = strcmp(pattern, "rand") == 0, is_write = strcmp(kind, "write") == 0;
