@@ -1,5 +1,7 @@
 import { DiskError } from "../disk/disk.ts";
 import { HostError } from "../host/node/host-error.ts";
+import { LabError } from "../lab/issue.ts";
+import { SpecError } from "../net/link/errors.ts";
 import { PcError } from "../pc/error.ts";
 import { MachineError } from "../vm/error.ts";
 
@@ -12,7 +14,7 @@ export class UsageError extends Error {
 	override readonly name = "UsageError";
 }
 
-const EXPECTED = [UsageError, HostError, DiskError, PcError, MachineError];
+const EXPECTED = [LabError, SpecError, UsageError, HostError, DiskError, PcError, MachineError];
 
 /** One line for whoever typed the command; the stack only for mistakes of ours, or when asked for. */
 export function describeFailure(error: unknown, env: Readonly<Record<string, string | undefined>> = process.env): string {

@@ -3,6 +3,7 @@ import { RECIPES } from "../host/node/image/recipes.ts";
 import { addDisk } from "./disk-program.ts";
 import { doctor } from "./doctor.ts";
 import { buildImages, listImages, removeImages } from "./image-command.ts";
+import { addLab } from "./lab-program.ts";
 import { option } from "./option.ts";
 import { collect, notYet, onlyNone, parseCpus, parseDisk, parseSerial, parseTimeout, type RunOptions } from "./run-options.ts";
 
@@ -19,6 +20,7 @@ export function makeProgram(command: readonly string[], onExit: (code: number) =
 	addRun(program, command, onExit);
 	addImage(program);
 	addDisk(program, onExit);
+	addLab(program, onExit);
 	program
 		.command("doctor")
 		.description("say what this host can do, and what it lacks")
@@ -55,6 +57,7 @@ function addRun(program: Command, command: readonly string[], onExit: (code: num
 				collect(parseSerial),
 			),
 		)
+		.addOption(option("--hvc <target>", "a virtio console (hvc0) with this at its other end, as for --serial").argParser(parseSerial))
 		.addOption(option("--debug-exit", "a byte written to port 0xF4 ends the run with that code"))
 		.addOption(option("--no-reboot", "end when the guest resets or triple-faults, instead of starting it over"))
 		.addOption(option("--until <text>", "end with 0 as soon as the first serial port has printed this"))

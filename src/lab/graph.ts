@@ -40,7 +40,10 @@ function nodeDetails(node: NodeModel): string[] {
 
 /** `10mbit, 40ms`; with `/` between the directions where they differ. */
 export function linkDetails({ spec }: LinkModel): string {
-	const { up, down } = parseLink(spec);
+	return describeConfigs(parseLink(spec));
+}
+
+export function describeConfigs({ up, down }: LinkConfig): string {
 	const [forth, back] = [describe(up), describe(down)];
 	return forth === back ? forth : `${forth} / ${back}`;
 }

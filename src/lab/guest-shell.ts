@@ -10,8 +10,10 @@ export class GuestShellError extends Error {
 	override readonly name = "GuestShellError";
 }
 
-const PROMPT = /[#$] $/;
+/** A shell may ask the terminal where its cursor is (ECMA-48, DSR) behind its prompt, and the kernel may have its say after both. */
+const PROMPT = new RegExp(`[#$] (?:${"\u001b"}\\[6n|$)`);
 const LOGIN = /login: ?$/;
+const TAIL_CHARACTERS = 400;
 
 /**
  * Types commands at a guest's console, one after another, and reads what they print. The console has to end at a shell or
@@ -50,10 +52,11 @@ export class GuestShell {
 	async #ready(withinNs: Ns): Promise<void> {
 		if (this.#isReady) return;
 		const { console } = this.#lab.machine(this.#name).machine;
-		await this.#until(() => PROMPT.test(console.text) || LOGIN.test(console.text), Math.max(withinNs, 300e9), "a prompt");
-		if (LOGIN.test(console.text)) {
+		const tail = (): string => console.text.slice(-TAIL_CHARACTERS);
+		await this.#until(() => PROMPT.test(tail()) || LOGIN.test(tail()), Math.max(withinNs, 300e9), "a prompt");
+		if (LOGIN.test(tail())) {
 			console.write("root\n");
-			await this.#until(() => PROMPT.test(console.text), withinNs, "a prompt behind the login");
+			await this.#until(() => PROMPT.test(tail()), withinNs, "a prompt behind the login");
 		}
 		this.#isReady = true;
 	}

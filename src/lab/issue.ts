@@ -81,7 +81,7 @@ export function show(value: unknown): string {
 /** ", or did you mean …" where one of `known` is at most two letters off. */
 export function suggestion(found: string, known: Iterable<string>): string {
 	let best: string | undefined;
-	let bestDistance = Math.min(3, Math.max(2, Math.ceil(found.length / 2)));
+	let bestDistance = Math.min(3, Math.ceil(found.length / 2));
 	for (const each of known) {
 		const distance = editDistance(found.toLowerCase(), each.toLowerCase());
 		if (distance < bestDistance) [best, bestDistance] = [each, distance];

@@ -56,6 +56,16 @@ export class LabNetwork {
 		);
 	}
 
+	/** No spanning tree has a port on its way to forwarding. */
+	get isSettled(): boolean {
+		for (const each of this.switches.values())
+			for (const name of each.portNames) {
+				const { role, state } = each.stpPort(name);
+				if ((role === "root" || role === "designated") && state !== "forwarding" && each.port(name).hasCarrier) return false;
+			}
+		return true;
+	}
+
 	/** The address by which `name` is reached: written down, or handed out by one of the lab's DHCP servers. */
 	addressOf(name: string): Ipv4 | undefined {
 		const written = this.addressing.addressOf(name);

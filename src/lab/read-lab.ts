@@ -154,7 +154,7 @@ class LabReader {
 		const model: LabModel = {
 			name: name ?? "lab",
 			seed: seed ?? 1,
-			clock: clock ?? "virtual",
+			clock,
 			nodes,
 			links,
 			timeline,

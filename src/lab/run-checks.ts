@@ -23,6 +23,8 @@ export interface RunChecksOptions {
 }
 
 const START_LIMIT_NS: Ns = 600e9;
+/** A spanning tree of old bridges has settled by then (IEEE 802.1D-2004 §17.14: 20 s and twice 15 s). */
+const SETTLE_LIMIT_NS: Ns = 60e9;
 const PING_INTERVAL_NS: Ns = 1e9;
 const PING_PATIENCE_NS: Ns = 2e9;
 /** A connection has its speed after this long. */
@@ -51,6 +53,7 @@ export async function runChecks(lab: Lab, options: RunChecksOptions = {}): Promi
 	const lastNs = lab.model.timeline.at(-1)?.timeNs ?? 0;
 	const limitNs = Math.max(lastNs, lab.nowNs) + (options.startLimitNs ?? START_LIMIT_NS);
 	await lab.run({ until: limitNs, isDone: () => lab.isUp && lab.nowNs > lastNs });
+	await lab.run({ until: lab.nowNs + SETTLE_LIMIT_NS, isDone: () => lab.network.isSettled });
 	for (const expectation of lab.model.expectations) if (expectation.atNs === undefined) await ask(expectation);
 	return results;
 }

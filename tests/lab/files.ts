@@ -175,7 +175,7 @@ export const WRONG_FILES: readonly (readonly [name: string, text: string, line: 
 		/rate beside a -- b; expected a link's values indented further/,
 	],
 	["what is no YAML", "lab: a\nnodes: { a: {kind: hub}\n", 3, 1, /expected YAML/],
-	["a TAP in virtual time", "lab: a\nnodes:\n  t: { kind: tap }\n", 3, 14, /expected clock: realtime/],
+	["a TAP in virtual time", "lab: a\nclock: virtual\nnodes:\n  t: { kind: tap }\n", 4, 14, /expected clock: realtime/],
 	[
 		"an impossible burst",
 		"lab: a\nnodes: { a: {kind: hub}, b: {kind: hub} }\nlinks:\n  - a -- b:\n      loss: { model: gilbert, rate: 90%, burst: 2 }\n",
