@@ -7,6 +7,7 @@ import type { LayerFolder } from "../disk/layers/layer-folder.ts";
 import { decodeRecord, encodeRecord } from "../disk/layers/layer-record.ts";
 import { SwitchDisk } from "../disk/layers/switch-disk.ts";
 import { Serial } from "../disk/serial.ts";
+import { ForkLayers } from "./fork-layers.ts";
 
 export interface LayeredDiskOptions {
 	/** The base's format as qcow2 names it, for the layers' headers. "raw" unless told. */
@@ -102,8 +103,12 @@ export class LayeredDisk implements Disk {
 		return this.#layers.map(({ name }) => name);
 	}
 
-	get base(): Disk {
-		return this.#base;
+	/**
+	 * Another disk that begins with the contents that `layers` held, sharing them and the base with this one, which must stay
+	 * open as long. What is written to it is gone when it is closed.
+	 */
+	fork(layers: readonly string[]): Promise<LayeredDisk> {
+		return LayeredDisk.open(keepDiskOpen(this.#base), new ForkLayers(this.#folder), { ...this.#options, layers });
 	}
 
 	read(offsetBytes: number, into: Uint8Array): Promise<void> {
@@ -179,6 +184,7 @@ export class LayeredDisk implements Disk {
 			const isThere = this.#layers.length === layers.length + 1 && layers.every((name, index) => this.#layers[index]?.name === name);
 			if (isThere && this.#layers.at(-1)?.disk.isEmpty === true) return;
 			const closing: Disk[] = [];
+			const forgotten: string[] = [];
 			await this.#switch.exchange(async () => {
 				let kept = 0;
 				while (kept < layers.length && this.#layers[kept]?.name === layers[kept]) kept++;
@@ -195,13 +201,16 @@ export class LayeredDisk implements Disk {
 					for (const { disk } of opened) await disk.close().catch(() => {});
 					throw error;
 				}
-				if (this.#spare !== undefined) closing.push(this.#spare.disk);
-				closing.push(...this.#layers.slice(kept).map(({ disk }) => disk));
+				const out = [...(this.#spare === undefined ? [] : [this.#spare]), ...this.#layers.slice(kept)];
+				closing.push(...out.map(({ disk }) => disk));
+				if (this.#isFork) forgotten.push(...out.map(({ name }) => name));
 				this.#spare = undefined;
 				this.#layers = next;
 				return (next.at(-1) as Layer).disk;
 			});
 			for (const disk of closing.reverse()) await disk.close();
+			// A fork's layers are nobody else's.
+			for (const name of forgotten) await this.#folder.remove(name);
 			this.#isRecordStale = true;
 			await this.#writeRecord();
 		});

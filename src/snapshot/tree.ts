@@ -36,12 +36,21 @@ export interface SnapshotInfo {
 export class SnapshotTree {
 	readonly folder: SnapshotFolder;
 	readonly tables: PageTables;
-	readonly #records = new Map<string, SnapshotRecord>();
+	readonly #records: Map<string, SnapshotRecord>;
+	/** A second machine's view of the tree: where that one is, is not written down. */
+	readonly #isBranch: boolean;
 	#here: string | undefined;
 
-	private constructor(folder: SnapshotFolder, tables: PageTables) {
+	private constructor(folder: SnapshotFolder, tables: PageTables, records = new Map<string, SnapshotRecord>(), isBranch = false) {
 		this.folder = folder;
 		this.tables = tables;
+		this.#records = records;
+		this.#isBranch = isBranch;
+	}
+
+	/** The same snapshots as a fork sees them: it is somewhere else in the tree. */
+	branch(): SnapshotTree {
+		return new SnapshotTree(this.folder, this.tables, this.#records, true);
 	}
 
 	/** @throws SnapshotError corrupt or unsupported, naming the file */
@@ -151,6 +160,7 @@ export class SnapshotTree {
 
 	async setHere(id: string | undefined): Promise<void> {
 		this.#here = id;
+		if (this.#isBranch) return;
 		const json = { format: TREE_FORMAT, version: TREE_VERSION, here: id ?? null };
 		await this.folder.write(TREE_FILE, encodeUtf8(`${JSON.stringify(json)}\n`));
 	}

@@ -42,11 +42,7 @@ const OVERHEAD_BYTES = 400 * 1024 * 1024;
 export async function createMachine(options: NodeMachineOptions): Promise<CoreMachine> {
 	const { kernel, initrd, bios, disks = [], snapshots, restore, ...rest } = options;
 	tuneWebAssembly();
-	const images = {
-		kernel: await readImage("kernel", kernel),
-		initrd: await readImage("initrd", initrd),
-		bios: await readImage("bios", bios),
-	};
+	const images = await readImages({ kernel, initrd, bios });
 	// Before any disk is opened, so that a mistake elsewhere leaves no lock behind.
 	const config = readConfig({ ...rest, ...images });
 	checkHostMemory(config.memory);
@@ -90,6 +86,15 @@ async function openAttached(
 /** A machine, as `await Machine.create({ kernel: "vmlinuz", … })`. */
 export const Machine = { create: createMachine };
 export type Machine = CoreMachine;
+
+/** What a machine boots from, read from files where they are named. @throws HostError naming the key and file */
+export async function readImages({ kernel, initrd, bios }: Pick<NodeMachineOptions, "kernel" | "initrd" | "bios">) {
+	return {
+		kernel: await readImage("kernel", kernel),
+		initrd: await readImage("initrd", initrd),
+		bios: await readImage("bios", bios),
+	};
+}
 
 async function readImage(key: string, source: string | Uint8Array | undefined): Promise<Uint8Array | undefined> {
 	if (typeof source !== "string") return source;

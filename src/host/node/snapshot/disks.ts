@@ -1,5 +1,6 @@
 import { type Disk, DiskError } from "../../../disk/disk.ts";
 import { MemoryLayerFolder } from "../../../disk/layers/layer-folder.ts";
+import { ForkLayers } from "../../../snapshot/fork-layers.ts";
 import { LayeredDisk } from "../../../snapshot/layered-disk.ts";
 import type { SnapshotFolder } from "../../../snapshot/snapshot-folder.ts";
 import { type DiskFile, formatOfFile, openDisk } from "../disk/attach.ts";
@@ -11,16 +12,24 @@ const QCOW2_NAMES: Readonly<Record<string, string>> = { raw: "raw", qcow2: "qcow
 
 /**
  * Opens disk `index` of a machine so that snapshots can put it back: its writes go to layers in `folder` once there is a
- * snapshot (with `nonpersistent`: from the beginning). An independent disk stays as it is.
+ * snapshot (with `nonpersistent`: from the beginning). An independent disk stays as it is. With `forkOf` it begins with what
+ * those layers held, and what is written to it is gone when it is closed.
  * @throws DiskError naming the file at fault
  */
-export async function openLayered(file: DiskFile, index: number, folder: SnapshotFolder): Promise<Disk> {
+export async function openLayered(
+	file: DiskFile,
+	index: number,
+	folder: SnapshotFolder,
+	forkOf?: readonly string[],
+): Promise<Disk> {
 	if (file.mode === "independent" || file.isReadOnly === true) return openDisk(file);
-	const isScratch = file.mode === "nonpersistent";
+	const isScratch = file.mode === "nonpersistent" || forkOf !== undefined;
 	const base = isScratch ? await openDisk({ ...file, mode: "persistent", isReadOnly: true }) : await openDisk(file);
 	try {
 		const format = file.mode === "undoable" ? "qcow2" : (file.format ?? (await formatOfFile(file.path)));
-		return await LayeredDisk.open(base, folder.layers(index, resolvePath("", file.path)), {
+		const layers = folder.layers(index, resolvePath("", file.path));
+		return await LayeredDisk.open(base, forkOf === undefined ? layers : new ForkLayers(layers), {
+			...(forkOf === undefined ? {} : { layers: forkOf }),
 			baseFormat: QCOW2_NAMES[format] ?? "raw",
 			codecs: nodeCodecs,
 			isBaseFrozen: isScratch,
