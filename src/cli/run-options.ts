@@ -32,6 +32,7 @@ export interface RunOptions {
 	readonly cpus?: number;
 	readonly engine: "auto" | "translate" | "interpret" | "kvm";
 	readonly serial: readonly SerialTarget[];
+	readonly hvc?: SerialTarget;
 	readonly debugExit: boolean;
 	readonly reboot: boolean;
 	readonly until?: string;

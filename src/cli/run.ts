@@ -28,13 +28,16 @@ export interface RunRequest {
 /** Signals that end us: the machine is stopped first (its disks flushed), then the shell sees the usual code. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
 
+/** COM1 to COM4. */
+const MAX_SERIAL_PORTS = 4;
+
 /** `basenji run`: one machine in the foreground. Resolves with the exit code. */
 export async function run(request: RunRequest): Promise<number> {
 	const { options } = request;
 	checkTogether(request);
 	const purpose = purposeOf(request);
 	const machine = await createMachine(await machineOptions(request, purpose));
-	const serials = serialTargets(options);
+	const targets = consoleTargets(options);
 	const endpoints: SerialEndpoint[] = [];
 	let terminal: Terminal | undefined;
 	let verdict: number | undefined;
@@ -44,8 +47,9 @@ export async function run(request: RunRequest): Promise<number> {
 	};
 	const offSignals = onSignals(decide);
 	try {
-		for (const [port, target] of serials.entries()) endpoints.push(await connectSerial(machine, port, target));
-		if (serials[0]?.kind === "stdio") terminal = openTerminal(machine, purpose, options);
+		for (const [port, target] of targets.entries()) endpoints.push(await connectSerial(machine, port, target));
+		const terminalPort = targets.findIndex(({ kind }) => kind === "stdio");
+		if (terminalPort >= 0) terminal = openTerminal(machine, terminalPort, purpose, options);
 		if (options.until !== undefined) machine.console.expect(options.until, () => decide(0));
 		machine.on("reset", ({ cause }) =>
 			process.stderr.write(`basenji: the guest ${cause === "triple-fault" ? "triple-faulted" : "asked for a reset"}; it starts over\n`),
@@ -78,6 +82,9 @@ function checkTogether({ image, command, options }: RunRequest): void {
 	if (options.bios !== undefined && (options.initrd !== undefined || options.append !== undefined))
 		throw new UsageError("--initrd and --append need --kernel: firmware does not take them");
 	if (options.initrd !== undefined && options.kernel === undefined) throw new UsageError("--initrd needs --kernel");
+	if (consoleTargets(options).filter(({ kind }) => kind === "stdio").length > 1)
+		throw new UsageError("stdio can be at the other end of one console only");
+	if (options.serial.length > MAX_SERIAL_PORTS) throw new UsageError(`--serial: a PC has at most ${MAX_SERIAL_PORTS} serial ports`);
 	if (options.until !== undefined && serialTargets(options).length === 0) throw new UsageError("--until needs a serial port");
 }
 
@@ -86,14 +93,19 @@ function purposeOf({ image, command, options }: RunRequest): Purpose {
 	const isOwnBoot = options.kernel !== undefined || options.bios !== undefined;
 	const hasPerson = process.stdin.isTTY === true && process.stdout.isTTY === true;
 	// Whoever names the console or a text to wait for knows what to do without a terminal.
-	const isAskedFor = options.serial.length > 0 || options.until !== undefined;
+	const isAskedFor = options.serial.length > 0 || options.hvc !== undefined || options.until !== undefined;
 	const isBusybox = !isOwnBoot && findRecipe(image ?? DEFAULT_IMAGE).kind === "busybox";
 	return isBusybox && !hasPerson && !isAskedFor ? "check" : "interactive";
 }
 
-/** With none given: the terminal. */
+/** With none given: the terminal, if the virtio console has not got it. */
 function serialTargets(options: RunOptions): readonly SerialTarget[] {
-	return options.serial.length === 0 ? [{ kind: "stdio" }] : options.serial;
+	return options.serial.length > 0 ? options.serial : [{ kind: options.hvc?.kind === "stdio" ? "none" : "stdio" }];
+}
+
+/** The other ends of the machine's consoles: its serial ports, then the virtio console. */
+function consoleTargets(options: RunOptions): readonly SerialTarget[] {
+	return [...serialTargets(options), ...(options.hvc === undefined ? [] : [options.hvc])];
 }
 
 async function machineOptions({ image, command, options }: RunRequest, purpose: Purpose): Promise<NodeMachineOptions> {
@@ -101,6 +113,7 @@ async function machineOptions({ image, command, options }: RunRequest, purpose: 
 		engine: options.engine,
 		profile: options.profile === true,
 		serialPorts: serialTargets(options).length,
+		virtioConsole: options.hvc !== undefined,
 		debugExit: options.debugExit || purpose !== "interactive",
 		// A guest that is to answer by its exit code must not start over instead.
 		onReset: options.reboot && purpose === "interactive" ? "reboot" : "stop",
@@ -149,10 +162,10 @@ function appendText(image: StoredImage, purpose: Purpose, options: RunOptions): 
 	return words.join(" ");
 }
 
-function openTerminal(machine: Machine, purpose: Purpose, options: RunOptions): Terminal {
+function openTerminal(machine: Machine, port: number, purpose: Purpose, options: RunOptions): Terminal {
 	const isInteractive = process.stdin.isTTY === true && process.stdout.isTTY === true;
-	const terminal = new Terminal(machine, isInteractive);
-	const isFed = purpose === "interactive" && (isInteractive || options.serial.some((target) => target.kind === "stdio"));
+	const terminal = new Terminal(machine, port, isInteractive);
+	const isFed = purpose === "interactive" && (isInteractive || [...options.serial, options.hvc].some((target) => target?.kind === "stdio"));
 	if (isFed || (purpose === "command" && isInteractive)) terminal.open();
 	if (isInteractive && purpose === "interactive") terminal.say("Ctrl-] opens a menu");
 	return terminal;

@@ -1,3 +1,4 @@
+import type { Console } from "../vm/console.ts";
 import type { Machine } from "../vm/machine.ts";
 import { formatSize } from "../vm/quantity.ts";
 
@@ -12,6 +13,7 @@ interface TerminalStreams {
 /** A person at a terminal: keys go to the guest, but for Ctrl-], which opens a menu. */
 export class Terminal {
 	readonly #machine: Machine;
+	readonly #console: Console;
 	readonly #streams: TerminalStreams;
 	readonly #isRaw: boolean;
 	#isMenuOpen = false;
@@ -20,13 +22,22 @@ export class Terminal {
 	readonly #onData = (bytes: Buffer): void => this.#read(bytes);
 	readonly #offConsole: () => void;
 
-	/** @param isInteractive raw mode and the menu; else bytes just pass */
-	constructor(machine: Machine, isInteractive: boolean, streams: TerminalStreams = { input: process.stdin, output: process.stdout }) {
+	/**
+	 * @param port which of the machine's consoles
+	 * @param isInteractive raw mode and the menu; else bytes just pass
+	 */
+	constructor(
+		machine: Machine,
+		port: number,
+		isInteractive: boolean,
+		streams: TerminalStreams = { input: process.stdin, output: process.stdout },
+	) {
 		this.#machine = machine;
+		this.#console = machine.consoles[port] as Console;
 		this.#streams = streams;
 		this.#isRaw = isInteractive && streams.input.isTTY === true;
 		this.#offConsole = machine.on("console", (event) => {
-			if (event.port === 0) streams.output.write(event.bytes);
+			if (event.port === port) streams.output.write(event.bytes);
 		});
 	}
 
@@ -65,7 +76,7 @@ export class Terminal {
 
 	#read(bytes: Buffer): void {
 		if (!this.#isRaw) {
-			this.#machine.console.write(bytes);
+			this.#console.write(bytes);
 			return;
 		}
 		let rest: Uint8Array = bytes;
@@ -77,7 +88,7 @@ export class Terminal {
 			}
 			const at = rest.indexOf(CTRL_RIGHT_BRACKET);
 			const plain = at < 0 ? rest : rest.subarray(0, at);
-			if (plain.length > 0) this.#machine.console.write(plain);
+			if (plain.length > 0) this.#console.write(plain);
 			if (at < 0) return;
 			this.#openMenu();
 			rest = rest.subarray(at + 1);
@@ -112,7 +123,7 @@ export class Terminal {
 				void machine.stop();
 				return;
 			case CTRL_RIGHT_BRACKET:
-				machine.console.write(Uint8Array.of(CTRL_RIGHT_BRACKET));
+				this.#console.write(Uint8Array.of(CTRL_RIGHT_BRACKET));
 				return;
 			default:
 				this.say("back to the guest");

@@ -62,6 +62,8 @@ const parse = object({
 	),
 	/** How many 16550 serial ports there are, COM1 first. */
 	serialPorts: withDefault(integer(0, 4), 1),
+	/** A virtio console (hvc0): the last of the machine's `consoles`. */
+	virtioConsole: withDefault(flag, false),
 	/** A byte written to port 0xF4 ends the machine with that exit code. */
 	debugExit: withDefault(flag, false),
 	/** What a reset (or a triple fault) does. */

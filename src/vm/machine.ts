@@ -28,7 +28,7 @@ export interface MachineExit {
 
 export interface MachineEvents {
 	readonly state: { readonly machine: string; readonly state: MachineState };
-	/** The guest wrote to a serial port. */
+	/** The guest wrote to a serial port, or to the virtio console (whose number follows theirs). */
 	readonly console: { readonly machine: string; readonly port: number; readonly bytes: Uint8Array };
 	/** The guest reset itself and starts over. */
 	readonly reset: { readonly machine: string; readonly cause: "request" | "triple-fault" };
@@ -104,7 +104,10 @@ export class Machine implements AsyncDisposable {
 		this.name = config.name;
 		this.config = config;
 		this.#runner = new Runner(parts.host, parts.time, parts.cpus, parts.pacemaker);
-		this.consoles = Array.from({ length: config.serialPorts }, (_, port) => new Console(port, this.#typist(port)));
+		this.consoles = Array.from(
+			{ length: config.serialPorts + (config.virtioConsole ? 1 : 0) },
+			(_, port) => new Console(port, this.#typist(port)),
+		);
 		this.#runner.onTurn = (index) => board.cpuTurn(index);
 		this.#runner.onSliceEnd = () => board.sliceEnded();
 		board.onEvent = (event) => this.#onBoardEvent(event);

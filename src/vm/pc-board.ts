@@ -9,6 +9,7 @@ import { bootFirmware, bootLinux } from "../pc/boot.ts";
 import type { InitialCpuState } from "../pc/linux/entry.ts";
 import { Pc, type PcState } from "../pc/pc.ts";
 import { VirtioBlock } from "../virtio/block.ts";
+import { VirtioConsole } from "../virtio/console.ts";
 import { VirtioPci } from "../virtio/pci-transport.ts";
 import { VirtioRng } from "../virtio/rng.ts";
 import type { Board, BoardEvent } from "./board.ts";
@@ -39,6 +40,9 @@ export class PcBoard implements Board {
 	readonly #options: PcBoardOptions;
 	readonly #cards: readonly PciDevice[];
 	readonly #disks: readonly Disk[];
+	/** Its port has the number behind the serial ports'. */
+	readonly #virtioConsole: VirtioConsole | undefined;
+	#isFeeding = false;
 	#cpus: readonly CpuEngine[] = [];
 	/** What each port has written and nobody has been told yet: bytes are handed on in bunches. */
 	readonly #output: number[][];
@@ -48,6 +52,7 @@ export class PcBoard implements Board {
 		const { config, memory, clock, host } = options;
 		this.#options = options;
 		this.#disks = config.disks.map(({ disk }) => disk);
+		this.#virtioConsole = config.virtioConsole ? this.#makeConsole(config.serialPorts) : undefined;
 		this.#cards = [
 			// First, so that a disk more does not give a card another slot: guests name their interfaces after those.
 			...config.nics.map((nic, index) => makeNic(nic, { ...options, name: `nic${index}` })),
@@ -57,6 +62,7 @@ export class PcBoard implements Board {
 				return new VirtioPci(new VirtioBlock(disk, { name, serial: `basenji-${index}`, post: options.post, onHostError }), memory);
 			}),
 			new VirtioPci(new VirtioRng((into) => host.random(into)), memory),
+			...(this.#virtioConsole === undefined ? [] : [new VirtioPci(this.#virtioConsole, memory)]),
 		];
 		this.#output = Array.from({ length: config.serialPorts }, () => []);
 		this.pc = new Pc({
@@ -113,6 +119,14 @@ export class PcBoard implements Board {
 	}
 
 	serialInput(port: number, bytes: Uint8Array): number {
+		if (port === this.#options.config.serialPorts && this.#virtioConsole !== undefined) {
+			// What the guest has no buffers for stays with whoever types, so that it is not held twice.
+			if (this.#virtioConsole.pendingInputBytes(0) > 0) return 0;
+			this.#isFeeding = true;
+			this.#virtioConsole.input(0, bytes);
+			this.#isFeeding = false;
+			return bytes.length;
+		}
 		return this.pc.isa.serialPorts[port]?.receive(bytes) ?? bytes.length;
 	}
 
@@ -160,6 +174,16 @@ export class PcBoard implements Board {
 			bytes.length = 0;
 			this.onEvent({ kind: "serial", port, bytes: bunch });
 		}
+	}
+
+	#makeConsole(port: number): VirtioConsole {
+		return new VirtioConsole({
+			onOutput: (_, bytes) => this.onEvent({ kind: "serial", port, bytes }),
+			// Who feeds it sees for himself that it has taken all.
+			onInputDrained: () => {
+				if (!this.#isFeeding) this.onSerialRoom(port);
+			},
+		});
 	}
 
 	/** A debug-exit or power-off must not overtake what was printed before it. */
