@@ -46,7 +46,7 @@ export function compare(testCase: ComparedCase, expected: TestResult, actual: Te
 		const errorMask = expected.vector === VECTOR_PAGE_FAULT && expected.cr2 >= FIRST_KERNEL_ADDRESS ? ~ERROR_PRESENT : ~0;
 		note("error", expected.errorCode & errorMask, actual.errorCode & errorMask);
 	}
-	note("rip", expected.rip, actual.rip);
+	if (!(expected.vector === 1 && actual.vector === 1 && isInt1At(testCase, expected.rip))) note("rip", expected.rip, actual.rip);
 	// Upper halves do not survive a switch from 64-bit to compatibility mode (Intel SDM Vol. 1 §3.4.1.1).
 	const gprMask = testCase.mode === 64 && expected.selector(CS) !== USER_CS64 ? 0xffff_ffffn : 0xffff_ffff_ffff_ffffn;
 	// POPA loads registers as it goes; when it faults half way it starts over, so they do not matter.
@@ -68,6 +68,17 @@ export function compare(testCase: ComparedCase, expected: TestResult, actual: Te
 	if (!isLongAccess) compareMemory(testCase, expected.diffs, actual.diffs, note);
 	return differences;
 }
+
+/** Whether INT1 stands there: some hypervisors report its trap at the instruction, silicon behind it. */
+function isInt1At(testCase: TestCase, rip: bigint): boolean {
+	const at = Number(rip) + (testCase.mode === 16 ? CODE_ADDRESS : 0);
+	const code = memoryOf(testCase, at, 8);
+	let byte = 0;
+	while (byte < 7 && PREFIXES.has(code[byte] as number)) byte++;
+	return code[byte] === 0xf1;
+}
+
+const PREFIXES: ReadonlySet<number> = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3]);
 
 /** Returning to user mode clears a null selector's privilege bits, and the 64-bit runner looks after that. */
 function shownSelector(testCase: ComparedCase, selector: number): number {

@@ -83,6 +83,8 @@ function shiftEffects(instruction: Instruction, text: string): FlagEffects {
 	}
 	const masked = count & (operandBits(instruction) === 64 ? 0x3f : 0x1f);
 	if (masked === 0) return { undefined: 0, defined: 0 };
+	// All the way round through the carry: nothing has changed.
+	if ((text === "Rcl" || text === "Rcr") && masked % (operandBits(instruction) + 1) === 0) return { undefined: OF, defined: 0 };
 	const open = masked === 1 ? (ROTATES.has(text) ? 0 : AF) : openBeyond(instruction, text, masked);
 	return { undefined: open, defined: (own | (masked === 1 ? OF : 0)) & ~open };
 }

@@ -1,6 +1,6 @@
 import type { Expr } from "../../wasm/expr.ts";
 import { i32, i64, op, select } from "../../wasm/expr.ts";
-import { alu, constant, signExtendTo, truncate, zeroExtendTo } from "../emit/ops.ts";
+import { alu, constant, type Ops, signExtendTo, truncate, zeroExtendTo } from "../emit/ops.ts";
 import { FLAG } from "../state/flags.ts";
 import { define } from "./registry.ts";
 
@@ -228,6 +228,21 @@ define("JMP", (o) => {
 	else o.jump(target(o.read(0), o.is64));
 });
 
+/** Room on the stack comes first, then the target; nothing is written if either is amiss. */
+function pushReturn(o: Ops, value: Expr, checkTarget: () => void): void {
+	const bytes = o.insn.opBytes;
+	if (o.is64 || o.isFlat) {
+		checkTarget();
+		o.push(bytes, value);
+		return;
+	}
+	const sp = o.stackAdd(o.stackPointer(), -bytes);
+	const place = o.probe({ seg: 2 }, sp, bytes);
+	checkTarget();
+	o.storePlace(place, value);
+	o.setReg(4, o.stackWidth, sp);
+}
+
 define("CALL", (o) => {
 	const bytes = o.insn.opBytes;
 	const next = (): Expr => {
@@ -235,14 +250,12 @@ define("CALL", (o) => {
 		return bytes === 8 || rip.type === "i32" ? rip : op("i32WrapI64", rip);
 	};
 	if (o.insn.operands[0]?.kind === "rel") {
-		o.checkBranch(0);
-		o.push(bytes, next());
+		pushReturn(o, next(), () => o.checkBranch(0));
 		o.branch(0);
 		return;
 	}
 	const to = target(o.read(0), o.is64);
-	o.checkTarget(to);
-	o.push(bytes, next());
+	pushReturn(o, next(), () => o.checkTarget(to));
 	o.jump(to, "call");
 });
 
