@@ -37,4 +37,6 @@ export interface CpuContext {
 	readonly entropy: EntropySource;
 	/** CPUs of the machine, for CPUID's topology. */
 	readonly cpuCount: number;
+	/** Called at PAUSE, if there is anybody whom this CPU could wait for. */
+	readonly onPause?: () => void;
 }

@@ -2,7 +2,7 @@ import { assert } from "../base/assert.ts";
 import { type GuestMemory, RAM_FLAGS } from "../machine/memory.ts";
 import type { CpuContext } from "./context.ts";
 import { EngineModule, type Helper } from "./engine-module.ts";
-import { BlockCache, redirectJumps } from "./interpreter/block-cache.ts";
+import { BlockCache, forgetJumps } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import { CPU_BYTES } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
@@ -50,8 +50,8 @@ export class SoftwareEngine {
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
 			this.translator = new Translator(this.module, memory, this.blocks);
-			this.translator.onInstalled = (slots) => {
-				for (const { state } of this.#contexts) redirectJumps(state, slots);
+			this.translator.onInstalled = (records) => {
+				for (const { state } of this.#contexts) forgetJumps(state, records);
 			};
 		}
 		memory.pages.onSeal = () => {

@@ -40,7 +40,12 @@ export class SoftwareCpuEngine implements CpuEngine {
 		this.#engine = engine;
 		this.#environment = environment;
 		this.#options = options;
-		this.#cpu = new SoftwareCpu(engine, { ...environment, entropy: { next32: environment.random32 } });
+		this.#cpu = new SoftwareCpu(engine, {
+			...environment,
+			entropy: { next32: environment.random32 },
+			// Its turn ends: all CPUs of a machine take turns on one thread, the holder of a lock too.
+			...(environment.cpuCount > 1 ? { onPause: () => this.stop() } : {}),
+		});
 		this.pins = this.#cpu.pins;
 	}
 

@@ -29,15 +29,33 @@ export interface Block {
 	readonly record: number;
 	readonly count: number;
 	isStale: boolean;
-	/** Translated code that starts here: its slot, or -1. */
-	regionSlot: number;
+	/** Translated code that starts here: more than one where the pages around it are mapped in more than one way. */
+	readonly regions: BlockRegion[];
 }
 
-/** Told when decoded code is thrown away, so that translations of it go too. */
+/** Translated code as its block knows it. */
+export interface BlockRegion {
+	readonly slot: number;
+	/** Pages besides the block's own that it took code from; it may run where they are mapped as they were then. */
+	readonly otherPages: readonly OtherPage[];
+}
+
+export interface OtherPage {
+	/** Of the linear page, counted from the block's. */
+	readonly pageIndex: number;
+	readonly phys: number;
+}
+
+/** Told when code is thrown away, so that translations of it go too. */
 export interface BlockListener {
 	blockInvalidated(block: Block): void;
+	/** Bytes within a page are about to change. Returns whether anything was made from them. */
+	bytesChange(physAddr: number, bytes: number): boolean;
 	allInvalidated(): void;
 }
+
+/** Ways of mapping that a block is translated for. */
+const MAX_VARIANTS = 4;
 
 const LOCAL_JUMPS = at("localJumps") >> 2;
 const TWO_PAGES = new Uint8Array(32);
@@ -53,6 +71,8 @@ export class BlockCache {
 	readonly #byPage = new Map<number, Block[]>();
 	/** One flag per physical page: code from it has been decoded. Pages beyond the array are looked up. */
 	readonly #isCode: Uint8Array;
+	/** How many translations depend on a physical page. */
+	readonly #pins = new Map<number, number>();
 	#nextRecord = RECORDS_FIRST;
 	readonly #mmus: Mmu[] = [];
 	listener: BlockListener | undefined;
@@ -78,7 +98,7 @@ export class BlockCache {
 	}
 
 	hasCode(physPage: number): boolean {
-		return physPage < this.#isCode.length ? this.#isCode[physPage] === 1 : this.#byPage.has(physPage);
+		return physPage < this.#isCode.length ? this.#isCode[physPage] === 1 : this.#byPage.has(physPage) || this.#pins.has(physPage);
 	}
 
 	/**
@@ -102,7 +122,7 @@ export class BlockCache {
 		}
 		const phys = mmu.translateCode(lo, hi);
 		if (phys < 0) return undefined;
-		const isGlobal = mmu.isGlobalCode;
+		let isGlobal = mmu.isGlobalCode;
 		const key = phys * 64 + modeKey;
 		let block = this.#blocks.get(key);
 		if (block !== undefined && block.tailPage >= 0) {
@@ -121,15 +141,49 @@ export class BlockCache {
 			block = this.#decode(state, mmu, lo, hi, phys, modeKey, room);
 			if (block === undefined) return undefined;
 		}
+		let callee = this.#handlers.head;
+		if (block.regions.length > 0) {
+			const region = this.#regionHere(block, mmu, lo, hi);
+			if (region !== undefined) {
+				callee = region.slot;
+				isGlobal &&= this.#areOtherPagesGlobal;
+			}
+		}
 		const entry = (JUMP_CACHE + jumpSlotOf(ripLow)) >> 2;
 		i32[entry + (JUMP_ENTRY.rip >> 2)] = ripLow;
 		i32[entry + (JUMP_ENTRY.rip >> 2) + 1] = ripHigh;
 		i32[entry + (JUMP_ENTRY.mode >> 2)] = state.get("jumpKey");
-		i32[entry + (JUMP_ENTRY.callee >> 2)] = block.regionSlot >= 0 ? block.regionSlot : this.#handlers.head;
+		i32[entry + (JUMP_ENTRY.callee >> 2)] = callee;
 		i32[entry + (JUMP_ENTRY.record >> 2)] = block.record;
 		i32[entry + (JUMP_ENTRY.isGlobal >> 2)] = isGlobal ? 1 : 0;
 		if (!isGlobal) i32[LOCAL_JUMPS] = 1;
 		return block;
+	}
+
+	/** Set by `#regionHere`. */
+	#areOtherPagesGlobal = true;
+
+	/** The block's translation that goes with the present mapping. Where there is none, the block may become hot once more. */
+	#regionHere(block: Block, mmu: Mmu, lo: number, hi: number): BlockRegion | undefined {
+		for (const region of block.regions) {
+			this.#areOtherPagesGlobal = true;
+			const fits = region.otherPages.every(({ pageIndex, phys }) => {
+				const isThere = mmu.probeCodePage(lo, hi, pageIndex) === phys;
+				this.#areOtherPagesGlobal &&= mmu.isGlobalCode;
+				return isThere;
+			});
+			if (fits) return region;
+		}
+		const heat = this.#memory.view.getInt32(block.record + REC.heat, true);
+		if (heat > this.hotThreshold && block.regions.length < MAX_VARIANTS)
+			this.#memory.view.setInt32(block.record + REC.heat, this.hotThreshold, true);
+		return undefined;
+	}
+
+	/** How often the block has been interpreted; as often as you like once it is hot. */
+	runsOf(block: Block): number {
+		const heat = this.#memory.view.getInt32(block.record + REC.heat, true);
+		return heat > this.hotThreshold || block.regions.length > 0 ? Number.POSITIVE_INFINITY : this.hotThreshold - heat;
 	}
 
 	/** The block decoded at a physical address, if it is there. */
@@ -200,7 +254,7 @@ export class BlockCache {
 		const mask = codeBits === 64 ? -1n : 0xffff_ffffn;
 		view.setBigInt64(next + REC.imm, mask, true);
 		this.#nextRecord = next + RECORD_BYTES;
-		const block: Block = { phys, lengthBytes: delta, tailPage, modeKey, record, count, isStale: false, regionSlot: -1 };
+		const block: Block = { phys, lengthBytes: delta, tailPage, modeKey, record, count, isStale: false, regions: [] };
 		if (page.kind !== "ram" && page.kind !== "rom") return block;
 		this.#blocks.set(phys * 64 + modeKey, block);
 		this.#enroll(Math.floor(phys / PAGE_BYTES), block);
@@ -225,15 +279,45 @@ export class BlockCache {
 			return;
 		}
 		this.#byPage.set(physPage, [block]);
-		if (physPage < this.#isCode.length) this.#isCode[physPage] = 1;
+		this.#watch(physPage);
+	}
+
+	#watch(physPage: number): void {
+		if (physPage < this.#isCode.length) {
+			if (this.#isCode[physPage] === 1) return;
+			this.#isCode[physPage] = 1;
+		}
 		for (const mmu of this.#mmus) mmu.dropWriteTags(physPage);
 	}
 
-	/** Bytes change: whatever was decoded from them is thrown away. Returns whether anything was. */
+	#unwatch(physPage: number): void {
+		if (this.#byPage.has(physPage) || this.#pins.has(physPage)) return;
+		if (physPage < this.#isCode.length) this.#isCode[physPage] = 0;
+	}
+
+	/** Translated code depends on the page: writes to it are watched until `unpin`. */
+	pin(physPage: number): void {
+		this.#pins.set(physPage, (this.#pins.get(physPage) ?? 0) + 1);
+		this.#watch(physPage);
+	}
+
+	unpin(physPage: number): void {
+		const left = (this.#pins.get(physPage) ?? 1) - 1;
+		if (left > 0) this.#pins.set(physPage, left);
+		else this.#pins.delete(physPage);
+		this.#unwatch(physPage);
+	}
+
+	/** Bytes within a page change: whatever was made from them is thrown away. Returns whether a translation was. */
 	invalidate(physAddr: number, bytes: number): boolean {
+		this.#invalidateBlocks(physAddr, bytes);
+		return this.listener?.bytesChange(physAddr, bytes) ?? false;
+	}
+
+	#invalidateBlocks(physAddr: number, bytes: number): void {
 		const physPage = Math.floor(physAddr / PAGE_BYTES);
 		const blocks = this.#byPage.get(physPage);
-		if (blocks === undefined) return false;
+		if (blocks === undefined) return;
 		const end = physAddr + bytes;
 		const hit = blocks.filter((block) => {
 			const isTail = block.tailPage >= 0 && Math.floor(block.tailPage / PAGE_BYTES) === physPage;
@@ -242,7 +326,6 @@ export class BlockCache {
 			return first < end && physAddr < first + length;
 		});
 		for (const block of hit) this.#discard(block);
-		return hit.length > 0;
 	}
 
 	#discard(block: Block): void {
@@ -266,7 +349,7 @@ export class BlockCache {
 			return;
 		}
 		this.#byPage.delete(physPage);
-		if (physPage < this.#isCode.length) this.#isCode[physPage] = 0;
+		this.#unwatch(physPage);
 	}
 
 	#deviceWrote(addr: number, count: number): void {
@@ -281,6 +364,7 @@ export class BlockCache {
 	flush(): void {
 		this.#blocks.clear();
 		this.#byPage.clear();
+		this.#pins.clear();
 		this.#isCode.fill(0);
 		this.#nextRecord = RECORDS_FIRST;
 		this.listener?.allInvalidated();
@@ -304,15 +388,14 @@ export function flushJumpCache(state: CpuState, keepGlobal: boolean): void {
 		if (i32[entry + (JUMP_ENTRY.isGlobal >> 2)] === 0) i32[entry + (JUMP_ENTRY.mode >> 2)] = -1;
 }
 
-/** Jumps to the blocks with these head records go to other slots from now on. */
-export function redirectJumps(state: CpuState, slots: ReadonlyMap<number, number>): void {
+/** Jumps to the blocks with these head records are looked up again. */
+export function forgetJumps(state: CpuState, records: ReadonlySet<number>): void {
 	const { i32 } = state;
 	const step = JUMP_ENTRY_BYTES >> 2;
 	let entry = JUMP_CACHE >> 2;
 	for (let i = 0; i < JUMP_ENTRIES; i++, entry += step) {
 		if (i32[entry + (JUMP_ENTRY.mode >> 2)] === -1) continue;
-		const slot = slots.get(i32[entry + (JUMP_ENTRY.record >> 2)] as number);
-		if (slot !== undefined) i32[entry + (JUMP_ENTRY.callee >> 2)] = slot;
+		if (records.has(i32[entry + (JUMP_ENTRY.record >> 2)] as number)) i32[entry + (JUMP_ENTRY.mode >> 2)] = -1;
 	}
 }
 

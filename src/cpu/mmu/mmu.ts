@@ -224,25 +224,36 @@ export class Mmu {
 
 	/** Physical address that the byte at hi:lo is fetched from at the current CPL; -1: fault. */
 	translateCode(lo: number, hi: number): number {
+		const phys = this.#fetchPage(lo, hi, true);
+		return phys < 0 ? -1 : phys + (lo & 0xfff);
+	}
+
+	/** Physical address of the page that is fetched from `pages` pages after hi:lo, without a fault; -1: none. */
+	probeCodePage(lo: number, hi: number, pages: number): number {
+		const low = ((lo & -PAGE_BYTES) >>> 0) + pages * PAGE_BYTES;
+		const high = this.isLongMode ? (hi + Math.floor(low / FOUR_GIB)) | 0 : 0;
+		return this.#fetchPage(low | 0, high, false);
+	}
+
+	#fetchPage(lo: number, hi: number, mayFault: boolean): number {
 		const isUser = this.#i32[CPL] === 3;
-		const within = lo & 0xfff;
 		const known = this.#codePages.find(lo, hi, isUser);
-		if (known >= 0) return known + within;
+		if (known >= 0) return known;
 		if (isNonCanonical(hi) && this.isLongMode) {
-			this.#fault(VECTOR_GP, 0);
+			if (mayFault) this.#fault(VECTOR_GP, 0);
 			return -1;
 		}
 		const walker = this.walker;
 		const error = walker.walk(lo, hi, ACCESS.fetch | (isUser ? ACCESS.user : 0));
 		if (error !== WALK_OK) {
-			this.#pageFault(lo, hi, error);
+			if (mayFault) this.#pageFault(lo, hi, error);
 			return -1;
 		}
 		this.#codePages.add(lo, hi, isUser, walker.physPage, walker.isGlobal, walker.pageShift);
-		return walker.physPage + within;
+		return walker.physPage;
 	}
 
-	/** Whether the page of the last `translateCode` is global. */
+	/** Whether the page of the last `translateCode` or `probeCodePage` is global. */
 	get isGlobalCode(): boolean {
 		return this.#codePages.isGlobal;
 	}

@@ -165,7 +165,10 @@ define("STD", (o) => o.setField32("flags", op("i32Or", o.field32("flags"), i32(F
 define("SALC", (o) => o.setReg(0, 8, op("i32And", op("i32Sub", i32(0), o.carry()), i32(0xff))));
 
 // Hints: prefetches, fences and cache lines. One thread of guest execution at a time makes every order right.
-define(["NOP", "PAUSE", "PREFETCHW", "PREFETCHNTA", "PREFETCHT0", "PREFETCHT1", "PREFETCHT2", "LFENCE", "MFENCE", "SFENCE"], () => {});
+define(["NOP", "PREFETCHW", "PREFETCHNTA", "PREFETCHT0", "PREFETCHT1", "PREFETCHT2", "LFENCE", "MFENCE", "SFENCE"], () => {});
+
+// Whoever spins on this thread keeps from running whom it waits for.
+define("PAUSE", (o) => o.query("pause"));
 
 define(["CLFLUSH", "CLFLUSHOPT", "CLWB"], (o) => {
 	// Faults as a load of one byte would, and does nothing else.

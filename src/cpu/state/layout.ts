@@ -129,10 +129,9 @@ const FIELDS = {
 	localJumps: runtime("i32"),
 	/** The decoded record that was running when a handler gave up. */
 	exitRecord: runtime("i32"),
-	/** Offset of the running instruction from `rip`, where a translated region gave up. */
+	/** The translated region that last gave up (its slot), and how far rip was from its entry. */
+	exitRegion: runtime("i32"),
 	exitDelta: runtime("i32"),
-	/** Instructions of its block that had been charged but not run. */
-	exitRefund: runtime("i32"),
 	faultVector: runtime("i32"),
 	/** -1: the vector pushes none. */
 	faultErrorCode: runtime("i32"),

@@ -10,6 +10,7 @@ import type { Helper } from "./fault.ts";
 import { flagHelpers } from "./flag-instructions.ts";
 import { fpuImageHelpers } from "./fpu-image.ts";
 import { msrHelpers } from "./msr.ts";
+import { pauseHelpers } from "./pause.ts";
 import { portHelpers } from "./ports.ts";
 import { privilegedHelpers } from "./privileged.ts";
 import { segmentHelpers } from "./segments.ts";
@@ -32,6 +33,7 @@ export const SYSTEM_HELPERS: Readonly<Record<string, Helper>> = {
 	...flagHelpers,
 	...fpuImageHelpers,
 	...msrHelpers,
+	...pauseHelpers,
 	...portHelpers,
 	...privilegedHelpers,
 	...segmentHelpers,

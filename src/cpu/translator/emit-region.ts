@@ -5,20 +5,23 @@ import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT, JUMP_CACHE, JUMP_ENTRY, MODE } from "../state/layout.ts";
-import { dominates, type RegionBlock, type RegionGraph, type RegionInsn } from "./region-graph.ts";
-import { type FlagKnowledge, RegionOps, type RegisterUse } from "./region-ops.ts";
+import { dominates } from "./dominators.ts";
+import { areEqual, type Effects, type EffectsTable, noEffects } from "./effects.ts";
+import { RegionFlow } from "./region-flow.ts";
+import type { RegionBlock, RegionGraph, RegionInsn } from "./region-graph.ts";
+import { type FlagKnowledge, RegionOps } from "./region-ops.ts";
 
-/** One region as a function (cpu, record) → exit. */
-export function emitRegion(graph: RegionGraph, calls: Callables): FunctionBuilder {
-	const use: RegisterUse = { gprRead: new Set(), gprWritten: new Set(), xmmRead: new Set(), xmmWritten: new Set() };
-	// Most regions are right at once; those that spill in the middle are emitted again when all registers are known.
-	for (;;) {
-		const before = use.gprRead.size + use.gprWritten.size + use.xmmRead.size + use.xmmWritten.size;
-		const emitter = new RegionEmitter(graph, calls, use);
+/** How often a region is emitted again because instructions did other things than expected. */
+const MAX_ATTEMPTS = 3;
+
+/** One region as a function (cpu, record) → exit, for `slot` of the function table. undefined: its instructions never did what was expected of them. */
+export function emitRegion(graph: RegionGraph, calls: Callables, table: EffectsTable, slot: number): FunctionBuilder | undefined {
+	for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+		const emitter = new RegionEmitter(graph, calls, table, slot);
 		const f = emitter.emit();
-		const after = use.gprRead.size + use.gprWritten.size + use.xmmRead.size + use.xmmWritten.size;
-		if (!emitter.hasSpilled || after === before) return f;
+		if (emitter.isAsExpected) return f;
 	}
+	return undefined;
 }
 
 /** Set all six flags and read none, whatever their operands. */
@@ -50,15 +53,20 @@ class RegionEmitter {
 	readonly #isLimited: boolean;
 	readonly #flagsAfter = new Map<RegionBlock, FlagKnowledge>();
 
-	constructor(graph: RegionGraph, calls: Callables, use: RegisterUse) {
+	readonly #flow: RegionFlow;
+	readonly #table: EffectsTable;
+	readonly #slot: number;
+	/** The analysis before emitting saw what was then emitted. */
+	isAsExpected = true;
+
+	constructor(graph: RegionGraph, calls: Callables, table: EffectsTable, slot: number) {
 		this.#graph = graph;
-		this.#ops = new RegionOps(calls, graph.modeKey, use);
+		this.#slot = slot;
+		this.#table = table;
+		this.#flow = new RegionFlow(graph, table);
+		this.#ops = new RegionOps(calls, graph.modeKey, this.#flow.use, this.#flow.before(graph.entry));
 		this.#f = this.#ops.f;
 		this.#isLimited = (graph.modeKey & MODE.flat) === 0;
-	}
-
-	get hasSpilled(): boolean {
-		return this.#ops.hasSpilled;
 	}
 
 	emit(): FunctionBuilder {
@@ -66,21 +74,21 @@ class RegionEmitter {
 		const ops = this.#ops;
 		f.block((leave) => {
 			f.block((indirect) => {
-				f.block((dispatch) => {
-					ops.exits = { dispatch, indirect, leave };
-					this.#tree(this.#graph.entry);
-					f.unreachable();
-				});
-				f.set(ops.exitTarget, ops.ripAt(f.get(ops.exitDelta)));
+				ops.exits = { indirect, leave };
+				this.#tree(this.#graph.entry);
+				f.unreachable();
 			});
-			ops.emitStores(f);
+			ops.storeBudget();
 			ops.storeRip(f, f.get(ops.exitTarget));
 			this.#goOn(f.get(ops.exitTarget));
 		});
 		f.set(ops.budget, op("i32Add", f.get(ops.budget), f.get(ops.exitRefund)));
-		ops.emitStores(f);
+		ops.emitLeaveStores();
+		ops.storeBudget();
 		ops.storeRip(f, ops.ripAt(f.get(ops.exitDelta)));
 		f.store("i32Store", ops.cpu, i32(0), at("exitRecord"));
+		f.store("i32Store", ops.cpu, i32(this.#slot), at("exitRegion"));
+		f.store("i32Store", ops.cpu, f.get(ops.exitDelta), at("exitDelta"));
 		f.return(f.get(ops.exitCode));
 		f.unreachable();
 		return this.#withPrologue();
@@ -95,7 +103,11 @@ class RegionEmitter {
 		const isKnown = op(
 			"i32And",
 			op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip),
-			op("i32Eq", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode), loadOp("i32Load", cpu, at("jumpKey"))),
+			op(
+				"i32Eq",
+				loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode),
+				this.#isLimited ? loadOp("i32Load", cpu, at("jumpKey")) : i32(this.#graph.modeKey),
+			),
 		);
 		f.if(isKnown, () =>
 			f.returnCallIndirect(
@@ -179,46 +191,83 @@ class RegionEmitter {
 	#block(block: RegionBlock): void {
 		const ops = this.#ops;
 		const only = block.predecessors.length === 1 && !this.#isHeader(block) ? block.predecessors[0] : undefined;
-		ops.startBlock(only === undefined ? undefined : this.#flagsAfter.get(only));
+		ops.startBlock(only === undefined ? undefined : this.#flagsAfter.get(only), this.#flow.before(block));
 		const count = block.insns.length;
 		const end = block.insns.at(-1) as RegionInsn;
 		if (this.#isLimited) ops.stayWithin(block.delta, end.delta + end.insn.lengthBytes);
 		ops.charge(block.delta, count);
 		for (const [i, { insn, delta }] of block.insns.entries()) {
+			const effects = noEffects();
+			ops.effects = effects;
 			ops.insn = insn;
 			ops.delta = delta;
 			ops.left = count - i;
 			ops.areFlagsDead = areFlagsDeadAfter(block, i);
 			ops.isEnded = false;
+			ops.isCalleeInside = insn.row.flow === "call" && block.taken !== undefined && block.successors.length > 0;
 			// What a branch leads to is emitted inside it, by the same `ops`: afterwards its fields tell of other instructions.
 			let hasBranched = false;
 			ops.onBranch = (condition) => {
 				hasBranched = true;
+				this.#check(block, i, effects);
 				this.#branch(block, condition);
 			};
+			ops.onReturn = () => this.#return(block);
 			this.#f.beginScope();
 			meaningOf(insn)?.emit(ops);
 			if (hasBranched) return;
 			if (!ops.isEnded) ops.commit();
 			this.#f.endScope();
+			this.#check(block, i, effects);
 			if (ops.isEnded) return;
 		}
 		this.#flagsAfter.set(block, ops.knowledge);
 		this.#go(block, block.fallThrough as number);
 	}
 
+	/** Has the instruction done what the analysis expected? */
+	#check(block: RegionBlock, n: number, effects: Effects): void {
+		const insn = block.insns[n] as RegionInsn;
+		if (areEqual(effects, this.#flow.expected(insn))) return;
+		this.isAsExpected = false;
+		this.#table.learn(insn.insn, this.#graph.modeKey, effects);
+	}
+
 	#branch(block: RegionBlock, condition: Expr | undefined): void {
-		this.#flagsAfter.set(block, this.#ops.knowledge);
+		const ops = this.#ops;
+		this.#flagsAfter.set(block, ops.knowledge);
 		// What is emitted inside belongs to other instructions: the condition has been consumed by then.
 		this.#f.endScope();
 		// A branch to the next instruction goes one way only: emitting both sides would double everything behind it.
-		if (condition === undefined || block.taken === block.fallThrough) this.#go(block, block.taken as number);
-		else
-			this.#f.if(
-				condition,
-				() => this.#go(block, block.taken as number),
-				() => this.#go(block, block.fallThrough as number),
-			);
+		if (condition === undefined || block.taken === block.fallThrough) {
+			this.#go(block, block.taken as number);
+			return;
+		}
+		const { state } = ops;
+		this.#f.if(
+			condition,
+			() => this.#go(block, block.taken as number),
+			() => {
+				ops.state = state;
+				this.#go(block, block.fallThrough as number);
+			},
+		);
+	}
+
+	/** Goes on within the region if `exitTarget` is one of its return sites. */
+	#return(block: RegionBlock): void {
+		if (block.successors.length === 0) return;
+		const ops = this.#ops;
+		const f = this.#f;
+		this.#flagsAfter.set(block, ops.knowledge);
+		f.endScope();
+		const { state } = ops;
+		const target = f.get(ops.exitTarget);
+		for (const site of block.successors) {
+			f.if(op(target.type === "i64" ? "i64Eq" : "i32Eq", target, ops.ripAt(i32(site.delta))), () => this.#go(block, site.delta));
+			ops.state = state;
+		}
+		f.beginScope();
 	}
 
 	#go(from: RegionBlock, delta: number): void {

@@ -1,10 +1,12 @@
-import { PAGE_BYTES } from "../../base/units.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import type { CodeBits, Insn, RelOperand } from "../../x86/decode/insn.ts";
-import type { BlockCache } from "../interpreter/block-cache.ts";
+import type { Block, BlockCache } from "../interpreter/block-cache.ts";
+import type { Mmu } from "../mmu/mmu.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { MODE } from "../state/layout.ts";
+import { CodeWindow } from "./code-window.ts";
+import { findDominators, reversePostOrder } from "./dominators.ts";
 
 /** An instruction within a region; offsets count from the region's entry. */
 export interface RegionInsn {
@@ -16,75 +18,125 @@ export interface RegionInsn {
 export interface RegionBlock {
 	readonly delta: number;
 	readonly insns: RegionInsn[];
-	/** Where control may go within the region: the taken target first, then the fall-through. */
+	/** Where control may go within the region: the taken target first, then the fall-through; or the places a return may go to. */
 	readonly successors: RegionBlock[];
 	readonly predecessors: RegionBlock[];
 	/** Offsets of the two ways out, whether or not the region holds them; undefined: computed, or left to a helper. */
 	taken: number | undefined;
 	fallThrough: number | undefined;
+	/** It ends in a near return. */
+	isReturn: boolean;
 	/** Reverse post-order number. */
 	order: number;
 	immediateDominator: RegionBlock | undefined;
 	readonly dominated: RegionBlock[];
 }
 
-export interface RegionGraph {
+/** The bytes of one physical page that a region's code was read from. */
+export interface CodeExtent {
+	/** Of the linear page, counted from the entry's. */
+	readonly pageIndex: number;
+	/** Physical address of the page. */
 	readonly phys: number;
+	/** Within the page. */
+	firstByte: number;
+	endByte: number;
+}
+
+export interface RegionGraph {
 	readonly modeKey: number;
 	readonly entry: RegionBlock;
 	/** In reverse post-order. */
 	readonly blocks: readonly RegionBlock[];
 	readonly insnCount: number;
-	/** Physical byte range that the code was read from. */
-	readonly firstByte: number;
-	readonly endByte: number;
+	readonly extents: readonly CodeExtent[];
 }
 
-const MAX_INSNS = 400;
-const MAX_BLOCKS = 80;
+/** How far a region may reach. */
+export interface RegionLimits {
+	readonly insns: number;
+	readonly blocks: number;
+	/** Calls followed into their callees: each is one more place that the region's returns must compare with. */
+	readonly calls: number;
+}
+
+/** For code that has just become hot: most of it will not stay so for long, and what is made must be quick to make. */
+export const FIRST_LIMITS: RegionLimits = { insns: 300, blocks: 60, calls: 0 };
+/** For code that time is really spent in (docs/decisions/0005). */
+export const SECOND_LIMITS: RegionLimits = { insns: 800, blocks: 160, calls: 8 };
+
+/** A callee joins its caller's region when it has run this part of what makes a block hot. */
+const CALLEE_SHARE = 1 / 4;
+/** Any other block, when it has run this part of it: code that ran once at start is not worth carrying. */
+const BLOCK_SHARE = 1 / 32;
 const CODE_BITS: readonly CodeBits[] = [16, 32, 64, 64];
 
 /**
- * Gathers the code that runs from `phys` by direct jumps within its page, as far as it has run before (what never ran stays
- * out: its edges leave the region). Returns undefined where the first instruction cannot be had whole.
+ * Gathers the code that runs from `block` by direct jumps and calls, as far as it has run before (what never ran stays out: its
+ * edges leave the region). `lo` and `hi` are the linear address that it has now. Returns undefined where the code cannot be had.
  */
-export function buildGraph(memory: GuestMemory, cache: BlockCache, phys: number, modeKey: number): RegionGraph | undefined {
-	const page = memory.pageAt(phys);
-	if (page.kind !== "ram" && page.kind !== "rom") return undefined;
+export function buildGraph(
+	memory: GuestMemory,
+	cache: BlockCache,
+	mmu: Mmu,
+	block: Block,
+	lo: number,
+	hi: number,
+	limits: RegionLimits,
+): RegionGraph | undefined {
+	const { modeKey } = block;
 	const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
-	const within = phys % PAGE_BYTES;
-	const inPage = (delta: number) => within + delta >= 0 && within + delta < PAGE_BYTES;
+	// Addresses wrap early in 16-bit code, and limits are checked page by page at best.
+	const isRoaming = codeBits === 64 || (codeBits === 32 && (modeKey & MODE.flat) !== 0);
+	const pages = new CodeWindow(memory, mmu, block.phys, lo, hi, isRoaming);
 	const insns = new Map<number, Insn>();
 	const leaders = new Set<number>([0]);
+	const returnSites = new Set<number>();
+	const callees = new Set<number>();
 	const work: number[] = [0];
-	const hasRun = (delta: number) => cache.at(phys + delta, modeKey) !== undefined;
-	let count = 0;
+	const runsAt = (delta: number): number => {
+		const phys = pages.physAt(delta);
+		const known = phys < 0 ? undefined : cache.at(phys, modeKey);
+		return known === undefined ? 0 : cache.runsOf(known);
+	};
+	const fewestRuns = Math.max(1, cache.hotThreshold * BLOCK_SHARE);
+	const calleeRuns = cache.hotThreshold * CALLEE_SHARE;
+	const lead = (delta: number): boolean => {
+		if (leaders.has(delta)) return true;
+		if (leaders.size >= limits.blocks || runsAt(delta) < fewestRuns) return false;
+		leaders.add(delta);
+		return true;
+	};
 	while (work.length > 0) {
 		let delta = work.shift() as number;
 		for (;;) {
-			if (insns.has(delta) || count >= MAX_INSNS || !inPage(delta)) break;
-			const decoded = decode(memory.bytes, page.hostOffset + within + delta, PAGE_BYTES - within - delta, codeBits);
+			if (insns.has(delta) || insns.size >= limits.insns) break;
+			const bytes = pages.bytesAt(delta);
+			if (bytes === undefined) break;
+			const decoded = decode(bytes.bytes, bytes.offset, bytes.count, codeBits);
 			if (decoded.fault !== undefined || meaningOf(decoded) === undefined) break;
 			insns.set(delta, decoded);
-			count++;
+			pages.use(delta, decoded.lengthBytes);
 			const next = delta + decoded.lengthBytes;
 			const target = directTarget(decoded, delta);
 			const { flow } = decoded.row;
-			if (target !== undefined && (flow === "jcc" || flow === "jmp") && inPage(target) && leaders.size < MAX_BLOCKS) {
-				if (leaders.has(target) || hasRun(target) || target === 0) {
-					leaders.add(target);
+			if (target !== undefined && (flow === "jcc" || flow === "jmp") && lead(target) && !insns.has(target)) work.push(target);
+			if (flow === "call" && target !== undefined && isRoaming && returnSites.size < limits.calls && runsAt(target) >= calleeRuns) {
+				if (lead(target) && lead(next)) {
+					callees.add(delta);
+					returnSites.add(next);
 					if (!insns.has(target)) work.push(target);
+					if (!insns.has(next)) work.push(next);
 				}
 			}
 			if (flow === "jcc") {
-				if (!inPage(next) || !(leaders.has(next) || hasRun(next)) || leaders.size >= MAX_BLOCKS) break;
-				leaders.add(next);
+				if (!lead(next)) break;
 			} else if (flow !== "none") break;
 			delta = next;
 		}
 	}
 	if (!insns.has(0)) return undefined;
-	return link(phys, modeKey, insns, leaders);
+	return link(modeKey, insns, leaders, callees, returnSites, pages.extents);
 }
 
 /** Offset of a direct near branch's target from the region's entry. */
@@ -96,47 +148,21 @@ export function directTarget(insn: Insn, delta: number): number | undefined {
 	return delta + insn.lengthBytes + (operand as RelOperand).disp;
 }
 
-function link(phys: number, modeKey: number, insns: Map<number, Insn>, leaders: ReadonlySet<number>): RegionGraph {
+function link(
+	modeKey: number,
+	insns: Map<number, Insn>,
+	leaders: ReadonlySet<number>,
+	callees: ReadonlySet<number>,
+	returnSites: ReadonlySet<number>,
+	extents: readonly CodeExtent[],
+): RegionGraph {
 	const blocks = new Map<number, RegionBlock>();
-	for (const leader of leaders) {
-		if (!insns.has(leader)) continue;
-		const block: RegionBlock = {
-			delta: leader,
-			insns: [],
-			successors: [],
-			predecessors: [],
-			taken: undefined,
-			fallThrough: undefined,
-			order: -1,
-			immediateDominator: undefined,
-			dominated: [],
-		};
-		let delta = leader;
-		for (;;) {
-			const insn = insns.get(delta);
-			if (insn === undefined) {
-				block.fallThrough = delta;
-				break;
-			}
-			block.insns.push({ insn, delta });
-			const next = delta + insn.lengthBytes;
-			const { flow } = insn.row;
-			if (flow === "jcc" || flow === "jmp") block.taken = directTarget(insn, delta);
-			// INTO may fall through as well.
-			if (flow === "jcc" || flow === "sys" || flow === "int") block.fallThrough = next;
-			if (flow !== "none") break;
-			delta = next;
-			if (leaders.has(delta)) {
-				block.fallThrough = delta;
-				break;
-			}
-		}
-		blocks.set(leader, block);
-	}
+	for (const leader of leaders) if (insns.has(leader)) blocks.set(leader, gather(leader, insns, leaders, callees));
 	for (const block of blocks.values()) {
 		const last = block.insns.at(-1) as RegionInsn;
 		if (last.insn.row.flow === "sys" || last.insn.row.flow === "int") continue;
-		for (const way of [block.taken, block.fallThrough]) {
+		const ways = block.isReturn ? [...returnSites] : [block.taken, block.fallThrough];
+		for (const way of ways) {
 			const successor = way === undefined ? undefined : blocks.get(way);
 			if (successor !== undefined && !block.successors.includes(successor)) block.successors.push(successor);
 		}
@@ -144,67 +170,42 @@ function link(phys: number, modeKey: number, insns: Map<number, Insn>, leaders: 
 	const ordered = reversePostOrder(blocks.get(0) as RegionBlock);
 	for (const block of ordered) for (const successor of block.successors) successor.predecessors.push(block);
 	findDominators(ordered);
-	let firstByte = phys;
-	let endByte = phys;
-	let insnCount = 0;
-	for (const block of ordered)
-		for (const { insn, delta } of block.insns) {
-			insnCount++;
-			firstByte = Math.min(firstByte, phys + delta);
-			endByte = Math.max(endByte, phys + delta + insn.lengthBytes);
-		}
-	return { phys, modeKey, entry: ordered[0] as RegionBlock, blocks: ordered, insnCount, firstByte, endByte };
+	const insnCount = ordered.reduce((sum, block) => sum + block.insns.length, 0);
+	return { modeKey, entry: ordered[0] as RegionBlock, blocks: ordered, insnCount, extents };
 }
 
-function reversePostOrder(entry: RegionBlock): RegionBlock[] {
-	const order: RegionBlock[] = [];
-	const seen = new Set<RegionBlock>([entry]);
-	const stack: { block: RegionBlock; next: number }[] = [{ block: entry, next: 0 }];
-	while (stack.length > 0) {
-		const top = stack.at(-1) as { block: RegionBlock; next: number };
-		const successor = top.block.successors[top.next++];
-		if (successor === undefined) {
-			order.push(top.block);
-			stack.pop();
-		} else if (!seen.has(successor)) {
-			seen.add(successor);
-			stack.push({ block: successor, next: 0 });
-		}
-	}
-	order.reverse();
-	for (const [i, block] of order.entries()) block.order = i;
-	return order;
-}
-
-/** Immediate dominators by iteration to a fixed point (Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm"). */
-function findDominators(ordered: readonly RegionBlock[]): void {
-	const entry = ordered[0] as RegionBlock;
-	entry.immediateDominator = entry;
-	const meet = (a: RegionBlock, b: RegionBlock): RegionBlock => {
-		while (a !== b) {
-			while (a.order > b.order) a = a.immediateDominator as RegionBlock;
-			while (b.order > a.order) b = b.immediateDominator as RegionBlock;
-		}
-		return a;
+function gather(leader: number, insns: Map<number, Insn>, leaders: ReadonlySet<number>, callees: ReadonlySet<number>): RegionBlock {
+	const block: RegionBlock = {
+		delta: leader,
+		insns: [],
+		successors: [],
+		predecessors: [],
+		taken: undefined,
+		fallThrough: undefined,
+		isReturn: false,
+		order: -1,
+		immediateDominator: undefined,
+		dominated: [],
 	};
-	for (let changed = true; changed; ) {
-		changed = false;
-		for (const block of ordered) {
-			if (block === entry) continue;
-			let dominator: RegionBlock | undefined;
-			for (const predecessor of block.predecessors)
-				if (predecessor.immediateDominator !== undefined) dominator = dominator === undefined ? predecessor : meet(predecessor, dominator);
-			if (dominator !== block.immediateDominator) {
-				block.immediateDominator = dominator;
-				changed = true;
-			}
+	let delta = leader;
+	for (;;) {
+		const insn = insns.get(delta);
+		if (insn === undefined) {
+			block.fallThrough = delta;
+			return block;
+		}
+		block.insns.push({ insn, delta });
+		const next = delta + insn.lengthBytes;
+		const { flow } = insn.row;
+		if (flow === "jcc" || flow === "jmp" || callees.has(delta)) block.taken = directTarget(insn, delta);
+		// INTO may fall through as well.
+		if (flow === "jcc" || flow === "sys" || flow === "int") block.fallThrough = next;
+		if (flow === "ret") block.isReturn = true;
+		if (flow !== "none") return block;
+		delta = next;
+		if (leaders.has(delta)) {
+			block.fallThrough = delta;
+			return block;
 		}
 	}
-	for (const block of ordered) if (block !== entry) block.immediateDominator?.dominated.push(block);
-	entry.immediateDominator = undefined;
-}
-
-export function dominates(a: RegionBlock, b: RegionBlock): boolean {
-	for (let at: RegionBlock | undefined = b; at !== undefined; at = at.immediateDominator) if (at === a) return true;
-	return false;
 }

@@ -7,26 +7,18 @@ import { type Callables, type GprRef, gaveUp, Ops, type SegRef } from "../emit/o
 import { memoryOperand } from "../interpreter/record.ts";
 import { ccOp } from "../state/flags.ts";
 import { at, EXIT, MODE } from "../state/layout.ts";
+import { type Effects, noEffects } from "./effects.ts";
+import { apply, type FlowState, type RegionUse } from "./region-flow.ts";
 
 /** Where the flags' inputs are at a point of the code: known statically (in the `flag…` locals), or anybody's guess. */
 export type FlagKnowledge = FlagSource | undefined;
 
 /** The labels of a region's common ways out; each finds its data in the exit locals. */
 export interface RegionExits {
-	/** rip = ripBase + exitDelta; go on by the dispatcher. */
-	readonly dispatch: Label;
-	/** rip = exitTarget; go on by the dispatcher. */
+	/** Everything but budget and rip is stored: rip = exitTarget; go on by the dispatcher. */
 	readonly indirect: Label;
-	/** rip = ripBase + exitDelta; return exitCode. */
+	/** rip = ripBase + exitDelta; what exitDirty says is stored; return exitCode. */
 	readonly leave: Label;
-}
-
-/** Registers that a region uses, found out while it is emitted. */
-export interface RegisterUse {
-	readonly gprRead: Set<number>;
-	readonly gprWritten: Set<number>;
-	readonly xmmRead: Set<number>;
-	readonly xmmWritten: Set<number>;
 }
 
 /**
@@ -34,7 +26,18 @@ export interface RegisterUse {
  * where they go back into the state block together.
  */
 export class RegionOps extends Ops {
-	readonly use: RegisterUse;
+	/** What holds at this point; the emitter sets it at each block's start. */
+	state: FlowState;
+	/** What the running instruction has done so far. */
+	effects: Effects = noEffects();
+	readonly #use: RegionUse;
+	/** Registers, and whether the flags, that must be loaded at the region's entry. */
+	#gprWanted = 0;
+	#xmmWanted = 0;
+	#areFlagsWanted = false;
+	/** Registers that some way out by `leave` must store; which of them, it finds in `exitDirty`. */
+	#gprLeft = 0;
+	#xmmLeft = 0;
 	readonly #gprLocals: number[] = [];
 	readonly #xmmLocals = new Map<number, number>();
 	readonly #registerType: "i32" | "i64";
@@ -47,6 +50,9 @@ export class RegionOps extends Ops {
 	readonly exitRefund: number;
 	/** Of a computed transfer in 64-bit code, which may turn out to lead nowhere: twice what RSP has moved by, plus 1. */
 	readonly exitUndo: number;
+	/** General registers in bits 15:0 and the flags in bit 16 that differ from the state block; XMM registers. */
+	readonly #exitDirty: number;
+	readonly #exitDirtyXmm: number;
 	readonly #ccOp: number;
 	readonly #cc: readonly number[];
 	/** The same inputs as 32-bit values, where the operation is no wider. */
@@ -56,15 +62,14 @@ export class RegionOps extends Ops {
 	/** Offset of the instruction from the region's entry; instructions of its block not yet run, itself included. */
 	delta = 0;
 	left = 0;
-	/** `inMemory` or `system` has stored registers before all uses were known: emit again with what is known now. */
-	hasSpilled = false;
 	readonly #codeBits: number;
 	#isInMemory = false;
 
-	constructor(calls: Callables, modeKey: number, use: RegisterUse) {
+	constructor(calls: Callables, modeKey: number, use: RegionUse, state: FlowState) {
 		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
 		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
-		this.use = use;
+		this.#use = use;
+		this.state = state;
 		const mode = modeKey & MODE.codeMask;
 		this.#codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
 		this.#registerType = this.#codeBits === 64 ? "i64" : "i32";
@@ -76,6 +81,8 @@ export class RegionOps extends Ops {
 		this.exitTarget = f.local(this.#registerType);
 		this.exitCode = f.local("i32");
 		this.exitRefund = f.local("i32");
+		this.#exitDirty = f.local("i32");
+		this.#exitDirtyXmm = f.local("i32");
 		this.exitUndo = f.local("i32");
 		this.#ccOp = f.local("i32");
 		this.#cc = [f.local("i64"), f.local("i64"), f.local("i64")];
@@ -84,41 +91,61 @@ export class RegionOps extends Ops {
 
 	// ---- entry and exits ----
 
-	/** What the function starts with; emitted last, when it is known which registers the body wants. */
+	/** What the function starts with; emitted last, when it is known what the body wants. */
 	emitPrologue(f: FunctionBuilder): void {
-		const load = (name: "gpr", i: number) => loadOp(this.#registerType === "i64" ? "i64Load" : "i32Load", this.cpu, at(name, i));
-		for (const i of this.use.gprRead) f.set(this.#gprLocals[i] as number, load("gpr", i));
-		for (const i of this.use.xmmRead) f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
+		const load = this.#registerType === "i64" ? "i64Load" : "i32Load";
+		for (const i of bits(this.#gprWanted)) f.set(this.#gprLocals[i] as number, loadOp(load, this.cpu, at("gpr", i)));
+		for (const i of bits(this.#xmmWanted)) f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
 		f.set(this.budget, loadOp("i32Load", this.cpu, at("budget")));
-		f.set(this.#ripBase, loadOp(this.#registerType === "i64" ? "i64Load" : "i32Load", this.cpu, at("rip")));
+		f.set(this.#ripBase, loadOp(load, this.cpu, at("rip")));
 		f.set(this.#tlb, loadOp("i32Load", this.cpu, at("tlbBase")));
-		this.#loadFlags(f);
+		if (this.#areFlagsWanted) this.#loadFlags(f);
 	}
 
 	#loadFlags(f: FunctionBuilder): void {
 		f.set(this.#ccOp, loadOp("i32Load", this.cpu, at("ccOp")));
-		for (const [i, name] of (["ccX", "ccY", "ccZ"] as const).entries()) f.set(this.#cc[i] as number, loadOp("i64Load", this.cpu, at(name)));
+		for (const [i, name] of FLAG_INPUTS) f.set(this.#cc[i] as number, loadOp("i64Load", this.cpu, at(name)));
 	}
 
-	/** Everything that lives in locals goes to the state block. */
-	emitStores(f: FunctionBuilder): void {
-		this.#storeRegisters(f, this.use);
-		this.#storeFlags(f);
-		f.store("i32Store", this.cpu, f.get(this.budget), at("budget"));
+	/** Everything that may differ from the state block goes there. The state stays as it is: this is a way out, or a copy. */
+	#spill(): void {
+		for (const i of bits(this.state.gprDirty)) this.#storeGpr(i);
+		for (const i of bits(this.state.xmmDirty)) this.f.store("v128Store", this.cpu, this.f.get(this.#xmmLocal(i)), at("xmm", i));
+		// Dirty on one way here only: on the others the local must hold what the state block holds.
+		this.#gprWanted |= this.state.gprDirty & ~this.state.gprHeld;
+		this.#xmmWanted |= this.state.xmmDirty & ~this.state.xmmHeld;
+		this.#spillFlags();
 	}
 
-	#storeRegisters(f: FunctionBuilder, use: RegisterUse): void {
-		for (const i of use.gprWritten) {
-			const value = f.get(this.#gprLocals[i] as number);
-			f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("gpr", i));
-		}
-		for (const i of use.xmmWritten) f.store("v128Store", this.cpu, f.get(this.#xmmLocal(i)), at("xmm", i));
+	#spillFlags(): void {
+		if (this.state.flags === "memory") return;
+		if (this.state.flags === "either") this.#areFlagsWanted = true;
+		this.#storeFlags(this.f);
+	}
+
+	#storeGpr(i: number): void {
+		const value = this.f.get(this.#gprLocals[i] as number);
+		this.f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("gpr", i));
+	}
+
+	storeBudget(): void {
+		this.f.store("i32Store", this.cpu, this.f.get(this.budget), at("budget"));
+	}
+
+	/** At the end of the ways out that are not worth code of their own: stores what `exitDirty` says. */
+	emitLeaveStores(): void {
+		const f = this.f;
+		for (const i of bits(this.#gprLeft)) f.if(op("i32And", f.get(this.#exitDirty), i32(1 << i)), () => this.#storeGpr(i));
+		f.if(op("i32And", f.get(this.#exitDirty), i32(FLAGS_DIRTY)), () => this.#storeFlags(f));
+		for (const i of bits(this.#xmmLeft))
+			f.if(op("i32And", f.get(this.#exitDirtyXmm), i32(1 << i)), () =>
+				f.store("v128Store", this.cpu, f.get(this.#xmmLocal(i)), at("xmm", i)),
+			);
 	}
 
 	#storeFlags(f: FunctionBuilder): void {
 		f.store("i32Store", this.cpu, f.get(this.#ccOp), at("ccOp"));
-		for (const [i, name] of (["ccX", "ccY", "ccZ"] as const).entries())
-			f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(name));
+		for (const [i, name] of FLAG_INPUTS) f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(name));
 	}
 
 	storeRip(f: FunctionBuilder, value: Expr): void {
@@ -143,16 +170,39 @@ export class RegionOps extends Ops {
 
 	/** Leaves for another place of the same code, `delta` bytes from the entry. */
 	exitTo(delta: number): void {
-		this.f.set(this.exitDelta, i32(delta));
-		this.f.br(this.exits.dispatch);
+		this.f.set(this.exitTarget, this.ripAt(i32(delta)));
+		this.exitIndirect();
+	}
+
+	/** Leaves for `exitTarget`. */
+	exitIndirect(): void {
+		this.#spill();
+		this.f.br(this.exits.indirect);
 	}
 
 	#leave(code: number): void {
-		if (this.#isInMemory) this.#reload();
-		this.f.set(this.exitDelta, i32(this.delta));
-		this.f.set(this.exitCode, i32(code));
-		this.f.set(this.exitRefund, i32(this.left));
-		this.f.br(this.exits.leave);
+		const f = this.f;
+		f.set(this.exitDelta, i32(this.delta));
+		f.set(this.exitCode, i32(code));
+		f.set(this.exitRefund, i32(this.left));
+		this.#leaveDirty();
+	}
+
+	#leaveDirty(): void {
+		const { state, f } = this;
+		// In memory nothing is dirty.
+		const gpr = this.#isInMemory ? 0 : state.gprDirty;
+		const xmm = this.#isInMemory ? 0 : state.xmmDirty;
+		const hasFlags = !this.#isInMemory && state.flags !== "memory";
+		if (hasFlags && state.flags === "either") this.#areFlagsWanted = true;
+		this.#gprLeft |= gpr;
+		this.#xmmLeft |= xmm;
+		this.#gprWanted |= gpr & ~state.gprHeld;
+		this.#xmmWanted |= xmm & ~state.xmmHeld;
+		f.set(this.#exitDirty, i32(gpr | (hasFlags ? FLAGS_DIRTY : 0)));
+		// Without any XMM register in sight the local keeps its 0.
+		if (this.#use.xmm !== 0) f.set(this.#exitDirtyXmm, i32(xmm));
+		f.br(this.exits.leave);
 	}
 
 	protected exitFault(): void {
@@ -170,7 +220,7 @@ export class RegionOps extends Ops {
 			this.f.set(this.exitDelta, i32(delta));
 			this.f.set(this.exitCode, i32(EXIT.single));
 			this.f.set(this.exitRefund, i32(0));
-			this.f.br(this.exits.leave);
+			this.#leaveDirty();
 		});
 	}
 
@@ -182,7 +232,7 @@ export class RegionOps extends Ops {
 			f.set(this.exitDelta, i32(delta));
 			f.set(this.exitCode, i32(EXIT.budget));
 			f.set(this.exitRefund, i32(count));
-			f.br(this.exits.leave);
+			this.#leaveDirty();
 		});
 	}
 
@@ -206,7 +256,9 @@ export class RegionOps extends Ops {
 
 	#gpr(index: number): Expr {
 		if (this.#isInMemory) return loadOp(this.#registerType === "i64" ? "i64Load" : "i32Load", this.cpu, at("gpr", index));
-		this.use.gprRead.add(index);
+		const bit = 1 << index;
+		this.effects.gprRead |= bit;
+		if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
 		return this.f.get(this.#gprLocals[index] as number);
 	}
 
@@ -231,15 +283,23 @@ export class RegionOps extends Ops {
 			return;
 		}
 		f.set(this.#gprLocals[index] as number, whole);
-		this.use.gprWritten.add(index);
-		// Loaded at entry too: an exit may come before the write.
-		this.use.gprRead.add(index);
+		const bit = 1 << index;
+		this.effects.gprWritten |= bit;
+		this.state.gprDirty |= bit;
+		if (this.isConditional) {
+			if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
+			return;
+		}
+		this.effects.gprAlways |= bit;
+		this.state.gprHeld |= bit;
 	}
 
 	protected xmmGet(ref: GprRef): Expr {
 		const { index } = this.#number(ref);
 		if (this.#isInMemory) return loadOp("v128Load", this.cpu, at("xmm", index));
-		this.use.xmmRead.add(index);
+		const bit = 1 << index;
+		this.effects.xmmRead |= bit;
+		if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
 		return this.f.get(this.#xmmLocal(index));
 	}
 
@@ -250,8 +310,15 @@ export class RegionOps extends Ops {
 			return;
 		}
 		this.f.set(this.#xmmLocal(index), value);
-		this.use.xmmWritten.add(index);
-		this.use.xmmRead.add(index);
+		const bit = 1 << index;
+		this.effects.xmmWritten |= bit;
+		this.state.xmmDirty |= bit;
+		if (this.isConditional) {
+			if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
+			return;
+		}
+		this.effects.xmmAlways |= bit;
+		this.state.xmmHeld |= bit;
 	}
 
 	// ---- operands ----
@@ -323,8 +390,9 @@ export class RegionOps extends Ops {
 	}
 
 	/** At the start of a block: what its only predecessor left, or nothing. */
-	startBlock(known: FlagKnowledge): void {
+	startBlock(known: FlagKnowledge, state: FlowState): void {
 		this.#known = known;
+		this.state = { ...state };
 		this.forgetAssured();
 	}
 
@@ -346,6 +414,15 @@ export class RegionOps extends Ops {
 			if (locals !== this.#cc) f.set(this.#cc[i] as number, wide(f.get(locals[i] as number)));
 		}
 		f.set(this.#ccOp, i32(ccOp(source.kind, source.width)));
+		if (!this.isConditional) {
+			this.effects.flags = "always";
+			this.state.flags = "locals";
+		} else if (this.effects.flags === "none") {
+			this.effects.flags = "sometimes";
+			if (this.state.flags === "memory") this.state.flags = "either";
+		}
+		// Written on one side of a branch: on the other the locals must hold what they held.
+		if (this.isConditional && this.state.flags === "either") this.#areFlagsWanted = true;
 		const none = source.x.type === "i64" ? i64(0) : i32(0);
 		const [x, y, z] = locals.map((local, i) => (i < used ? f.get(local) : none)) as [Expr, Expr, Expr];
 		this.#known = this.isConditional ? undefined : { kind: source.kind, width: source.width, x, y, z };
@@ -364,7 +441,7 @@ export class RegionOps extends Ops {
 			return cc & 1 ? this.f.let(op("i32Eqz", even)) : even;
 		}
 		if (this.#known !== undefined) return this.f.let(condition(this.#known, cc));
-		this.#storeFlags(this.f);
+		this.#spillFlags();
 		const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);
 		return cc & 1 ? this.f.let(op("i32Eqz", even)) : even;
 	}
@@ -372,7 +449,7 @@ export class RegionOps extends Ops {
 	arithmeticFlags(): Expr {
 		if (!this.#isInMemory) {
 			if (this.#known !== undefined) return this.f.let(flagImage(this.#known));
-			this.#storeFlags(this.f);
+			this.#spillFlags();
 		}
 		return this.core("arithmeticFlags", "i32", this.cpu);
 	}
@@ -407,11 +484,11 @@ export class RegionOps extends Ops {
 		this.checkBranch(n, condition);
 		this.commit();
 		this.isEnded = true;
-		if (this.insn.opBytes === 2 || this.insn.row.flow === "call") {
-			// A target cut to 16 bits, or a call: nobody's successor within the region.
+		if (this.insn.opBytes === 2 || (this.insn.row.flow === "call" && !this.isCalleeInside)) {
+			// A target cut to 16 bits, or a call to elsewhere: nobody's successor within the region.
 			const go = () => {
 				this.f.set(this.exitTarget, this.branchTarget(n));
-				this.f.br(this.exits.indirect);
+				this.exitIndirect();
 			};
 			if (condition === undefined) go();
 			else {
@@ -430,23 +507,30 @@ export class RegionOps extends Ops {
 		return opBytes + (operands.length === 0 ? 0 : (operands[0] as ImmOperand).value);
 	}
 
-	jump(target: Expr): void {
+	/** The running call's callee is in the region. */
+	isCalleeInside = false;
+	/** Before a return leaves: the region's own return sites are tried, with the target in `exitTarget`. */
+	onReturn: () => void = () => {};
+
+	jump(target: Expr, kind?: "call" | "return"): void {
 		this.checkTarget(target);
 		this.f.set(this.exitTarget, this.cut(target));
 		this.commit();
-		this.isEnded = true;
-		if (this.is64) {
-			this.f.set(this.exitDelta, i32(this.delta));
-			this.f.set(this.exitUndo, i32(2 * this.#stackMove() + 1));
+		const undo = this.is64 ? { delta: this.delta, moved: this.#stackMove() } : undefined;
+		if (kind === "return") this.onReturn();
+		if (undo !== undefined) {
+			this.f.set(this.exitDelta, i32(undo.delta));
+			this.f.set(this.exitUndo, i32(2 * undo.moved + 1));
 		}
-		this.f.br(this.exits.indirect);
+		this.exitIndirect();
+		this.isEnded = true;
 	}
 
 	system(name: string, ...args: Expr[]): void {
 		const f = this.f;
 		const pinned = args.map((arg) => f.let(arg));
-		this.hasSpilled = true;
-		this.emitStores(f);
+		this.#spill();
+		this.storeBudget();
 		this.storeRip(f, this.ripAt(i32(this.delta)));
 		f.store("i32Store", this.cpu, i32(0), at("exitRecord"));
 		const status = f.callLet(this.calls.index(name), "i32", this.helperArgs(pinned));
@@ -460,7 +544,7 @@ export class RegionOps extends Ops {
 	}
 
 	syncFlags(): void {
-		if (!this.#isInMemory) this.#storeFlags(this.f);
+		if (!this.#isInMemory) this.#spillFlags();
 	}
 
 	length(): Expr {
@@ -473,23 +557,33 @@ export class RegionOps extends Ops {
 
 	inMemory(body: (iterate: (count?: Expr) => void) => void): void {
 		const f = this.f;
-		this.hasSpilled = true;
-		this.#storeRegisters(f, this.use);
-		this.#storeFlags(f);
+		this.#spill();
 		this.#isInMemory = true;
 		body((count) => {
 			f.set(this.budget, op("i32Sub", f.get(this.budget), count ?? i32(1)));
 			f.if(op("i32LtS", f.get(this.budget), i32(0)), () => this.#leave(EXIT.interrupted));
 		});
 		this.#isInMemory = false;
-		this.#reload();
+		const load = this.#registerType === "i64" ? "i64Load" : "i32Load";
+		for (const i of bits(this.#use.gpr)) f.set(this.#gprLocals[i] as number, loadOp(load, this.cpu, at("gpr", i)));
+		for (const i of bits(this.#use.xmm)) f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
+		this.#loadFlags(f);
+		this.effects.isInMemory = true;
+		apply(this.state, this.effects, this.#use);
 		this.#known = undefined;
 	}
+}
 
-	#reload(): void {
-		const load = this.#registerType === "i64" ? "i64Load" : "i32Load";
-		for (const i of this.use.gprRead) this.f.set(this.#gprLocals[i] as number, loadOp(load, this.cpu, at("gpr", i)));
-		for (const i of this.use.xmmRead) this.f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
-		this.#loadFlags(this.f);
-	}
+/** Bit of `exitDirty` that stands for the flags. */
+const FLAGS_DIRTY = 1 << 16;
+
+const FLAG_INPUTS = [
+	[0, "ccX"],
+	[1, "ccY"],
+	[2, "ccZ"],
+] as const;
+
+/** Numbers of the bits that are set. */
+function* bits(mask: number): Generator<number> {
+	for (let rest = mask; rest !== 0; rest &= rest - 1) yield 31 - Math.clz32(rest & -rest);
 }

@@ -4,17 +4,35 @@ import { i32 } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { EngineModule } from "../engine-module.ts";
-import type { Block, BlockCache } from "../interpreter/block-cache.ts";
+import type { Block, BlockCache, BlockRegion } from "../interpreter/block-cache.ts";
+import { REC } from "../interpreter/record.ts";
+import type { Mmu } from "../mmu/mmu.ts";
 import { EXIT } from "../state/layout.ts";
+import { EffectsTable } from "./effects.ts";
 import { emitRegion } from "./emit-region.ts";
-import { buildGraph } from "./region-graph.ts";
+import { buildGraph, type CodeExtent, FIRST_LIMITS, SECOND_LIMITS } from "./region-graph.ts";
+
+/** A block that has become hot, and where it was met: the linear address hi:lo as this CPU sees memory. */
+export interface HotBlock {
+	readonly block: Block;
+	readonly mmu: Mmu;
+	readonly lo: number;
+	readonly hi: number;
+}
+
+type Tier = 1 | 2;
+
+interface Wanted extends HotBlock {
+	readonly tier: Tier;
+}
 
 /** A translated region and where its code came from. */
-interface Region {
-	readonly slot: number;
+interface Region extends BlockRegion {
 	readonly block: Block;
-	readonly firstByte: number;
-	readonly endByte: number;
+	readonly tier: Tier;
+	/** Slices that have ended in it. */
+	samples: number;
+	readonly extents: readonly CodeExtent[];
 	isDead: boolean;
 }
 
@@ -24,12 +42,16 @@ const MAX_REGION_BYTES = 256 * 1024;
 const BATCH = 12;
 /** Slices (of some 200 µs) that a hot block waits for company: a module costs 30 µs whatever is in it. */
 const PATIENCE_TICKS = 4;
+/** Slices that must have ended in a region before it is made again with everything in reach. */
+const SAMPLES_FOR_SECOND = 4;
 
 export interface TranslatorStats {
 	regions: number;
 	instructions: number;
 	bytes: number;
 	invalidated: number;
+	/** Too long, or unpredictable. */
+	refused: number;
 }
 
 /** Turns hot blocks into regions of WebAssembly and puts them in the place of their blocks. */
@@ -37,16 +59,18 @@ export class Translator {
 	readonly #engine: EngineModule;
 	readonly #memory: GuestMemory;
 	readonly #blocks: BlockCache;
-	readonly #queue: Block[] = [];
+	readonly #effects = new EffectsTable();
+	readonly #queue: Wanted[] = [];
 	/** Slices since the queue was last emptied with something in it. */
 	#ticks = 0;
-	readonly #byPage = new Map<number, Region[]>();
-	readonly #regions = new Map<Block, Region>();
+	readonly #byPage = new Map<number, Set<Region>>();
+	readonly #bySlot = new Map<number, Region>();
+	readonly #byBlock = new Map<Block, Region[]>();
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
-	readonly stats: TranslatorStats = { regions: 0, instructions: 0, bytes: 0, invalidated: 0 };
-	/** Told which blocks (by head record) have code now, and in which slot: jump caches lead there from now on. */
-	onInstalled: (slots: ReadonlyMap<number, number>) => void = () => {};
+	readonly stats: TranslatorStats = { regions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
+	/** Told which blocks (by head record) have code now: jump caches must look again. */
+	onInstalled: (records: ReadonlySet<number>) => void = () => {};
 
 	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache) {
 		this.#engine = engine;
@@ -61,21 +85,36 @@ export class Translator {
 		module.instantiate();
 		this.#gone = engine.table.get(slot);
 		blocks.listener = {
-			blockInvalidated: (block) => this.#drop(this.#regions.get(block)),
+			blockInvalidated: (block) => {
+				for (const region of [...(this.#byBlock.get(block) ?? [])]) this.#drop(region);
+			},
+			bytesChange: (physAddr, bytes) => this.#invalidate(physAddr, bytes),
 			allInvalidated: () => {
-				for (const region of [...this.#regions.values()]) this.#drop(region);
+				for (const regions of [...this.#byBlock.values()]) for (const region of [...regions]) this.#drop(region);
 				this.#queue.length = 0;
 			},
 		};
 	}
 
-	/** A block has run often. Returns true when code was installed. */
-	heat(block: Block): boolean {
-		if (this.#regions.has(block) || block.isStale) return false;
-		this.#queue.push(block);
-		if (this.#queue.length < BATCH) return false;
-		this.compile();
-		return true;
+	/** A block has run often. */
+	heat(hot: HotBlock): void {
+		if (hot.block.isStale) return;
+		this.#want({ ...hot, tier: 1 });
+	}
+
+	#want(wanted: Wanted): void {
+		this.#queue.push(wanted);
+		if (this.#queue.length >= BATCH) this.compile();
+	}
+
+	/**
+	 * A slice has ended in the region of this slot, whose entry is at hi:lo. That happens to a region as often as time is spent in it,
+	 * which is the best reason to do it better.
+	 */
+	sample(slot: number, mmu: Mmu, lo: number, hi: number): void {
+		const region = this.#bySlot.get(slot);
+		if (region === undefined || region.tier === 2 || ++region.samples !== SAMPLES_FOR_SECOND) return;
+		this.#want({ block: region.block, mmu, lo, hi, tier: 2 });
 	}
 
 	/** Called between slices: a block that is hot alone, a tight loop, must not wait for others for ever. */
@@ -90,54 +129,94 @@ export class Translator {
 		this.#ticks = 0;
 		const module = this.#engine.newModule();
 		const regions: Region[] = [];
-		for (const block of this.#queue) {
-			if (block.isStale || this.#regions.has(block)) continue;
-			const graph = buildGraph(this.#memory, this.#blocks, block.phys, block.modeKey);
-			if (graph === undefined) continue;
-			const code = emitRegion(graph, module);
-			if (code.code.length > MAX_REGION_BYTES) continue;
-			const slot = this.#engine.reserveSlot();
-			module.add(slot, code, `region ${block.phys.toString(16)}`);
-			const region: Region = { slot, block, firstByte: graph.firstByte, endByte: graph.endByte, isDead: false };
-			regions.push(region);
-			this.#regions.set(block, region);
-			this.stats.regions++;
-			this.stats.instructions += graph.insnCount;
+		for (const wanted of this.#queue) {
+			const region = this.#translate(wanted, module);
+			if (region !== undefined) regions.push(region);
 		}
 		this.#queue.length = 0;
 		if (regions.length === 0) return;
 		const bytes = module.bytes();
 		this.stats.bytes += bytes.length;
 		module.install(new WebAssembly.Module(bytes));
-		for (const region of regions) {
-			region.block.regionSlot = region.slot;
-			const page = Math.floor(region.firstByte / PAGE_BYTES);
-			const others = this.#byPage.get(page);
-			if (others === undefined) this.#byPage.set(page, [region]);
-			else others.push(region);
-		}
-		this.onInstalled(new Map(regions.map(({ block, slot }) => [block.record, slot])));
+		for (const region of regions) this.#enter(region);
+		this.onInstalled(new Set(regions.map(({ block }) => block.record)));
 	}
 
-	/** Bytes are about to change. Returns whether a region was made from them. */
-	invalidate(physAddr: number, bytes: number): boolean {
+	#translate({ block, mmu, lo, hi, tier }: Wanted, module: ReturnType<EngineModule["newModule"]>): Region | undefined {
+		if (block.isStale) return undefined;
+		// Another process may be running by now: the block becomes hot again where it lives.
+		if (mmu.probeCodePage(lo, hi, 0) !== block.phys - (block.phys % PAGE_BYTES)) {
+			this.#memory.view.setInt32(block.record + REC.heat, this.#blocks.hotThreshold, true);
+			return undefined;
+		}
+		const graph = buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, tier === 1 ? FIRST_LIMITS : SECOND_LIMITS);
+		if (graph === undefined) return undefined;
+		const otherPages = graph.extents.filter(({ pageIndex }) => pageIndex !== 0).map(({ pageIndex, phys }) => ({ pageIndex, phys }));
+		if (tier === 1 && block.regions.some((known) => isSameMapping(known, otherPages))) return undefined;
+		const slot = this.#engine.reserveSlot();
+		const code = emitRegion(graph, module, this.#effects, slot);
+		if (code === undefined || code.code.length > MAX_REGION_BYTES) {
+			this.stats.refused++;
+			this.#engine.releaseSlot(slot);
+			return undefined;
+		}
+		module.add(slot, code, `region${tier} ${block.phys.toString(16)}`);
+		this.stats.regions++;
+		this.stats.instructions += graph.insnCount;
+		return { slot, otherPages, block, tier, samples: 0, extents: graph.extents, isDead: false };
+	}
+
+	#enter(region: Region): void {
+		// The better one is found first.
+		if (region.tier === 2) region.block.regions.unshift(region);
+		else region.block.regions.push(region);
+		this.#bySlot.set(region.slot, region);
+		const ofBlock = this.#byBlock.get(region.block);
+		if (ofBlock === undefined) this.#byBlock.set(region.block, [region]);
+		else ofBlock.push(region);
+		for (const { phys } of region.extents) {
+			const page = Math.floor(phys / PAGE_BYTES);
+			const others = this.#byPage.get(page);
+			if (others === undefined) this.#byPage.set(page, new Set([region]));
+			else others.add(region);
+			this.#blocks.pin(page);
+		}
+	}
+
+	#invalidate(physAddr: number, bytes: number): boolean {
 		const regions = this.#byPage.get(Math.floor(physAddr / PAGE_BYTES));
 		if (regions === undefined) return false;
-		const hit = regions.filter((region) => region.firstByte < physAddr + bytes && physAddr < region.endByte);
+		const hit = [...regions].filter(({ extents }) =>
+			extents.some(({ phys, firstByte, endByte }) => phys + firstByte < physAddr + bytes && physAddr < phys + endByte),
+		);
 		for (const region of hit) this.#drop(region);
 		return hit.length > 0;
 	}
 
-	#drop(region: Region | undefined): void {
-		if (region === undefined || region.isDead) return;
+	#drop(region: Region): void {
+		if (region.isDead) return;
 		region.isDead = true;
 		this.stats.invalidated++;
-		region.block.regionSlot = -1;
-		this.#regions.delete(region.block);
+		const { block } = region;
+		block.regions.splice(block.regions.indexOf(region), 1);
+		const left = (this.#byBlock.get(block) ?? []).filter((other) => other !== region);
+		if (left.length > 0) this.#byBlock.set(block, left);
+		else this.#byBlock.delete(block);
+		this.#bySlot.delete(region.slot);
 		this.#engine.table.set(region.slot, this.#gone);
-		const page = Math.floor(region.firstByte / PAGE_BYTES);
-		const left = (this.#byPage.get(page) ?? []).filter((other) => other !== region);
-		if (left.length > 0) this.#byPage.set(page, left);
-		else this.#byPage.delete(page);
+		for (const { phys } of region.extents) {
+			const page = Math.floor(phys / PAGE_BYTES);
+			const regions = this.#byPage.get(page);
+			regions?.delete(region);
+			if (regions?.size === 0) this.#byPage.delete(page);
+			this.#blocks.unpin(page);
+		}
 	}
+}
+
+function isSameMapping(known: BlockRegion, pages: readonly { readonly pageIndex: number; readonly phys: number }[]): boolean {
+	return (
+		known.otherPages.length === pages.length &&
+		known.otherPages.every(({ pageIndex, phys }) => pages.some((page) => page.pageIndex === pageIndex && page.phys === phys))
+	);
 }

@@ -1,0 +1,105 @@
+import { PAGE_BYTES } from "../../base/units.ts";
+import type { GuestMemory } from "../../machine/memory.ts";
+import type { Mmu } from "../mmu/mmu.ts";
+import type { CodeExtent } from "./region-graph.ts";
+
+/** Pages that a region may take its code from. */
+const MAX_PAGES = 8;
+const MAX_INSN_BYTES = 15;
+
+interface Page {
+	/** Physical address; -1: not to be had. */
+	readonly phys: number;
+	readonly hostOffset: number;
+}
+
+const NO_PAGE: Page = { phys: -1, hostOffset: 0 };
+
+/**
+ * The code around a region's entry as it is mapped now, by offset from the entry: where each page lies physically, and which bytes of
+ * it have been used.
+ */
+export class CodeWindow {
+	readonly #memory: GuestMemory;
+	readonly #mmu: Mmu;
+	readonly #entryPhys: number;
+	readonly #within: number;
+	readonly #lo: number;
+	readonly #hi: number;
+	readonly #isRoaming: boolean;
+	readonly #pages = new Map<number, Page>();
+	readonly #extents = new Map<number, CodeExtent>();
+	/** Two pages' bytes for an instruction that stands on both. */
+	readonly #joint = new Uint8Array(2 * MAX_INSN_BYTES);
+
+	/** @param isRoaming pages other than the entry's may be looked at */
+	constructor(memory: GuestMemory, mmu: Mmu, entryPhys: number, lo: number, hi: number, isRoaming: boolean) {
+		this.#memory = memory;
+		this.#mmu = mmu;
+		this.#entryPhys = entryPhys;
+		this.#within = entryPhys % PAGE_BYTES;
+		this.#lo = lo;
+		this.#hi = hi;
+		this.#isRoaming = isRoaming;
+	}
+
+	get extents(): readonly CodeExtent[] {
+		return [...this.#extents.values()];
+	}
+
+	#page(index: number): Page {
+		const known = this.#pages.get(index);
+		if (known !== undefined) return known;
+		const page = this.#find(index);
+		this.#pages.set(index, page);
+		return page;
+	}
+
+	#find(index: number): Page {
+		if (index !== 0 && (!this.#isRoaming || (!this.#extents.has(index) && this.#extents.size >= MAX_PAGES))) return NO_PAGE;
+		const phys = index === 0 ? this.#entryPhys - this.#within : this.#mmu.probeCodePage(this.#lo, this.#hi, index);
+		if (phys < 0) return NO_PAGE;
+		const found = this.#memory.pageAt(phys);
+		return found.kind === "ram" || found.kind === "rom" ? { phys, hostOffset: found.hostOffset } : NO_PAGE;
+	}
+
+	/** Physical address of the byte at an offset from the entry; -1: not to be had. */
+	physAt(delta: number): number {
+		const at = this.#within + delta;
+		const { phys } = this.#page(Math.floor(at / PAGE_BYTES));
+		return phys < 0 ? -1 : phys + (at & (PAGE_BYTES - 1));
+	}
+
+	/** The bytes from an offset on, enough for one instruction if they are there. */
+	bytesAt(delta: number): { readonly bytes: Uint8Array; readonly offset: number; readonly count: number } | undefined {
+		const at = this.#within + delta;
+		const index = Math.floor(at / PAGE_BYTES);
+		const page = this.#page(index);
+		if (page.phys < 0) return undefined;
+		const within = at & (PAGE_BYTES - 1);
+		const left = PAGE_BYTES - within;
+		const { bytes } = this.#memory;
+		if (left >= MAX_INSN_BYTES) return { bytes, offset: page.hostOffset + within, count: left };
+		const next = this.#page(index + 1);
+		if (next.phys < 0) return { bytes, offset: page.hostOffset + within, count: left };
+		this.#joint.set(bytes.subarray(page.hostOffset + within, page.hostOffset + PAGE_BYTES));
+		this.#joint.set(bytes.subarray(next.hostOffset, next.hostOffset + MAX_INSN_BYTES), left);
+		return { bytes: this.#joint, offset: 0, count: left + MAX_INSN_BYTES };
+	}
+
+	/** The bytes at an offset have been taken into the region. */
+	use(delta: number, count: number): void {
+		const first = this.#within + delta;
+		for (let at = first; at < first + count; at = (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES) {
+			const pageIndex = Math.floor(at / PAGE_BYTES);
+			const firstByte = at & (PAGE_BYTES - 1);
+			const endByte = Math.min(firstByte + first + count - at, PAGE_BYTES);
+			const known = this.#extents.get(pageIndex);
+			if (known === undefined) this.#extents.set(pageIndex, { pageIndex, phys: this.#page(pageIndex).phys, firstByte, endByte });
+			else {
+				known.firstByte = Math.min(known.firstByte, firstByte);
+				known.endByte = Math.max(known.endByte, endByte);
+			}
+		}
+	}
+}
