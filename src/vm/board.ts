@@ -23,6 +23,8 @@ export interface Board {
 	/** Called when a serial port can take more, after `serialInput` took less than all. */
 	onSerialRoom: (port: number) => void;
 	pressPowerButton(): void;
+	/** Tells the guest, if it can be told, that it has become another machine (a copy, or one put back in time). */
+	announceGeneration(): void;
 	/** CPU `index` is about to run: what it reads of its own interrupt controller is that CPU's. */
 	cpuTurn(index: number): void;
 	/** The CPUs have come to a rest for a moment: a good one to hand on what has gathered. */

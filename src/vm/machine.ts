@@ -13,7 +13,7 @@ import type { Host } from "./host.ts";
 import type { Pacemaker } from "./pace.ts";
 import { parseDuration } from "./quantity.ts";
 import { Runner } from "./runner.ts";
-import { MachineSnapshots, type SnapshotOptions, type TakenSnapshot } from "./snapshot.ts";
+import { MachineSnapshots, type RestoreOptions, type SnapshotOptions, type TakenSnapshot } from "./snapshot.ts";
 import type { TimeKeeper } from "./time.ts";
 
 export type MachineState = "created" | "running" | "paused" | "stopped";
@@ -271,17 +271,18 @@ export class Machine implements AsyncDisposable {
 
 	/**
 	 * Puts the machine back to a snapshot, by name or id. A running machine goes on from there, a paused one stays paused. What has
-	 * happened since the last snapshot is lost. Network sessions of the guest find their other ends changed.
+	 * happened since the last snapshot is lost, and the guest is told that it has become another machine. Network sessions of the guest
+	 * find their other ends changed.
 	 * @throws SnapshotError not-found, corrupt; MachineError `config` if the snapshot is of another kind of machine
 	 */
-	restore(reference: string): Promise<SnapshotRecord> {
+	restore(reference: string, options: RestoreOptions = {}): Promise<SnapshotRecord> {
 		return this.#operations.run(async () => {
 			this.#need("restore", "created", "running", "paused");
 			const snapshots = await this.#openSnapshots();
 			const record = snapshots.tree.find(reference);
 			await this.#hold(async () => {
 				try {
-					await snapshots.restore(record);
+					await snapshots.restore(record, options);
 				} catch (error) {
 					// Half of one state and half of another is no machine.
 					if (!(error instanceof MachineError)) this.#end({ reason: "failed", code: 125, error });

@@ -5,7 +5,7 @@ import type { Clock } from "../machine/clock.ts";
 import type { GuestMemory } from "../machine/memory.ts";
 import type { PciDevice } from "../machine/pci.ts";
 import type { CpuPins } from "../machine/processor.ts";
-import { bootFirmware, bootLinux } from "../pc/boot.ts";
+import { announceGeneration, bootFirmware, bootLinux } from "../pc/boot.ts";
 import type { InitialCpuState } from "../pc/linux/entry.ts";
 import { Pc, type PcState } from "../pc/pc.ts";
 import { VirtioBlock } from "../virtio/block.ts";
@@ -132,6 +132,14 @@ export class PcBoard implements Board {
 
 	pressPowerButton(): void {
 		this.pc.pressPowerButton();
+	}
+
+	announceGeneration(): void {
+		// Firmware that puts the tables somewhere does not say where.
+		if (this.#options.config.kernel === undefined) return;
+		const id = new Uint8Array(16);
+		this.#options.host.random(id);
+		announceGeneration(this.pc, id);
 	}
 
 	cpuTurn(index: number): void {

@@ -23,6 +23,14 @@ export interface SnapshotOptions {
 	readonly isAutomatic?: boolean | undefined;
 }
 
+export interface RestoreOptions {
+	/**
+	 * The snapshot is where this machine stopped, and nobody else goes on from it: its guest is not told that it has become another
+	 * machine (by which it would seed its random numbers afresh).
+	 */
+	readonly isSameLife?: boolean | undefined;
+}
+
 /** A snapshot that has been taken, and what it cost. */
 export interface TakenSnapshot {
 	readonly record: SnapshotRecord;
@@ -129,7 +137,7 @@ export class MachineSnapshots {
 	}
 
 	/** Between two instructions, with nothing in flight: puts the machine back. */
-	async restore(record: SnapshotRecord): Promise<void> {
+	async restore(record: SnapshotRecord, options: RestoreOptions): Promise<void> {
 		checkShape(record.machine, this.shape);
 		for (const [index, disk] of this.#disks.entries()) {
 			const layers = record.disks[index];
@@ -142,6 +150,7 @@ export class MachineSnapshots {
 		time.set(state.nowNs);
 		board.load(state.board);
 		for (const [index, cpu] of cpus.entries()) cpu.load(state.cpus[index] as StateValue);
+		if (options.isSameLife !== true) board.announceGeneration();
 		await this.tree.setHere(record.id);
 	}
 
