@@ -20,13 +20,13 @@ const board: CpuBoard = {
 };
 
 /** A processor in real mode at 0000:1000 with a stack at 0000:0FF0; HLT ends a program. */
-function processor(code: readonly number[], hotThreshold: number): SoftwareCpu {
+function processor(code: readonly number[], hotThreshold: number, onPause = () => {}): SoftwareCpu {
 	const memory = new GuestMemory(1 << 20);
 	memory.bytes.set(code, ENGINE_BYTES + CODE);
 	const engine = new SoftwareEngine(memory, { hotThreshold });
 	let seed = 1;
 	const entropy = { next32: () => seed++ };
-	const cpu = new SoftwareCpu(engine, { index: 0, cpuCount: 1, io: new IoBus(), clock: new SteppedClock(), board, entropy });
+	const cpu = new SoftwareCpu(engine, { index: 0, cpuCount: 1, io: new IoBus(), clock: new SteppedClock(), board, entropy, onPause });
 	for (let seg = 0; seg < 6; seg++) setReal(cpu.context, seg, 0);
 	cpu.state.set64("rip", BigInt(CODE));
 	cpu.state.setLow("gpr", 0xff0, 4);
@@ -43,6 +43,13 @@ const BRANCHES = [
 ];
 
 describe("interpreter and translator", () => {
+	it.each([0, 2])("tell of PAUSE, where the turn of a CPU that spins may end (threshold %i)", (hotThreshold) => {
+		// inc ax; pause; jmp back
+		const cpu = processor([0x40, 0xf3, 0x90, 0xeb, 0xfb], hotThreshold, () => cpu.stop());
+		for (let turn = 0; turn < 10; turn++) expect(cpu.run(1_000_000)).toBe("stopped");
+		expect(registers(cpu)[0]).toBeLessThanOrEqual(20);
+	});
+
 	it("come to the same registers and the same count of instructions", () => {
 		const interpreted = processor(BRANCHES, 0);
 		const translated = processor(BRANCHES, 2);
