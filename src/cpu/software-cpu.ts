@@ -19,7 +19,9 @@ import { deriveAllRanges } from "./system/segments.ts";
 const ACTIVITY = at("activity") >> 2;
 const BUDGET = at("budget") >> 2;
 const BUDGET_TAKEN = at("budgetTaken") >> 2;
+const EXIT_DELTA = at("exitDelta") >> 2;
 const EXIT_RECORD = at("exitRecord") >> 2;
+const EXIT_REGION = at("exitRegion") >> 2;
 const FLAGS = at("flags") >> 2;
 const INTR = at("intrLine") >> 2;
 const MODE_KEY = at("modeKey") >> 2;
@@ -28,6 +30,7 @@ const NMI = at("nmiPending") >> 2;
 const NMI_BLOCKED = at("nmiBlocked") >> 2;
 const SHADOW = at("interruptShadow") >> 2;
 const RIP = at("rip") >> 2;
+const CS_BASE = at("segBase", 1) >> 2;
 
 /** Code segments that the jump cache tells apart before it forgets them all. */
 const MAX_CODE_SEGMENTS = 1 << 16;
@@ -79,10 +82,8 @@ export class SoftwareCpu {
 		const code = {
 			hasCode: (physPage: number) => blocks.hasCode(physPage),
 			beforeStore: (physAddr: number, bytes: number) => {
-				blocks.invalidate(physAddr, bytes);
 				// Whether it is the region that runs is not known: single-stepping the store is right in any case.
-				const wasTranslated = engine.translator?.invalidate(physAddr, bytes) ?? false;
-				return wasTranslated && this.#isInCode;
+				return blocks.invalidate(physAddr, bytes) && this.#isInCode;
 			},
 			flushJumps: (keepGlobal: boolean) => flushJumpCache(state, keepGlobal),
 			codeSegmentId: (base: number, limit: number) => this.#codeSegmentId(base, limit),
@@ -204,6 +205,7 @@ export class SoftwareCpu {
 			if (exit === EXIT.lookup) {
 				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverFault(this.context);
 			} else if (exit === EXIT.budget) {
+				this.#sample();
 				if ((i32[BUDGET_TAKEN] as number) !== 0) continue;
 				if (!exact) break;
 				if ((i32[BUDGET] as number) > 0) this.#step();
@@ -242,13 +244,33 @@ export class SoftwareCpu {
 		}
 	}
 
+	/** Tells the translator where time is spent: in the region that has just been interrupted, if it was one. */
+	#sample(): void {
+		const i32 = this.#i32;
+		const slot = i32[EXIT_REGION] as number;
+		if (slot === 0) return;
+		i32[EXIT_REGION] = 0;
+		const [lo, hi] = this.#linearRip(-(i32[EXIT_DELTA] as number));
+		this.#engine.translator?.sample(slot, this.context.mmu, lo, hi);
+	}
+
+	/** Linear address, in halves, of the code `delta` bytes from rip. */
+	#linearRip(delta: number): readonly [lo: number, hi: number] {
+		const i32 = this.#i32;
+		const low = i32[RIP] as number;
+		if (((i32[MODE_KEY] as number) & MODE.codeMask) !== MODE.code64) return [(low + delta + (i32[CS_BASE] as number)) | 0, 0];
+		const sum = (low >>> 0) + delta;
+		return [sum | 0, ((i32[RIP + 1] as number) + Math.floor(sum / 0x1_0000_0000)) | 0];
+	}
+
 	/** The block at rip has run often enough to be worth translating. */
 	#heat(): void {
 		const { blocks, translator } = this.#engine;
 		const block = blocks.find(this.state, this.context.mmu);
 		if (block === undefined) return;
 		this.#engine.memory.view.setInt32(block.record + REC.heat, 0x7fff_ffff, true);
-		translator?.heat(block);
+		const [lo, hi] = this.#linearRip(0);
+		translator?.heat({ block, mmu: this.context.mmu, lo, hi });
 	}
 
 	/** rip becomes that of the record where the code gave up, and what had been charged beyond it is given back. */
