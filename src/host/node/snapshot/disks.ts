@@ -16,12 +16,7 @@ const QCOW2_NAMES: Readonly<Record<string, string>> = { raw: "raw", qcow2: "qcow
  * those layers held, and what is written to it is gone when it is closed.
  * @throws DiskError naming the file at fault
  */
-export async function openLayered(
-	file: DiskFile,
-	index: number,
-	folder: SnapshotFolder,
-	forkOf?: readonly string[],
-): Promise<Disk> {
+export async function openLayered(file: DiskFile, index: number, folder: SnapshotFolder, forkOf?: readonly string[]): Promise<Disk> {
 	if (file.mode === "independent" || file.isReadOnly === true) return openDisk(file);
 	const isScratch = file.mode === "nonpersistent" || forkOf !== undefined;
 	const base = isScratch ? await openDisk({ ...file, mode: "persistent", isReadOnly: true }) : await openDisk(file);

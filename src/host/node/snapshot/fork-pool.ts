@@ -62,7 +62,9 @@ export class ForkPool implements AsyncDisposable {
 			await Promise.all(workers.map((worker) => once(worker, "message")));
 		} catch (cause) {
 			for (const worker of workers) await worker.terminate();
-			throw new MachineError("unavailable", `forks could not be prepared: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+			throw new MachineError("unavailable", `forks could not be prepared: ${cause instanceof Error ? cause.message : String(cause)}`, {
+				cause,
+			});
 		}
 		// One slot of each thread in turn, so that few forks use all processors.
 		lanes.sort((a, b) => a.slot - b.slot);

@@ -35,7 +35,8 @@ port.on("message", (request: Request | "close") => {
 	const { number, slot, command, timeout } = request;
 	(places[slot] as ForkSlot).run(command, timeout).then(
 		(result) => port.postMessage({ number, result }),
-		(error: unknown) => port.postMessage({ number, error: error instanceof Error ? { name: error.name, message: error.message } : String(error) }),
+		(error: unknown) =>
+			port.postMessage({ number, error: error instanceof Error ? { name: error.name, message: error.message } : String(error) }),
 	);
 });
 port.postMessage("ready");
