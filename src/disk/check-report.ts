@@ -1,5 +1,5 @@
 export interface ImageProblem {
-	/** "error": data is or may get lost; "leak": space is taken and not used. */
+	/** "error": data is or may get lost; "leak": nothing is lost, but space is taken and not used, or a spare copy is out of date. */
 	readonly kind: "error" | "leak";
 	readonly offsetBytes: number;
 	readonly message: string;

@@ -1,34 +1,37 @@
 /**
  * The disk trials in full: `npm run test:disk`, or
  *
- *     node tests/disk/main.ts [operations] [kills] [fuzz] [--seed N] [--operations 10000] [--only TEXT]
+ *     node tests/disk/main.ts [operations] [kills] [--seed N] [--operations 10000] [--kills 200] [--only TEXT]
  *
  * Prints a line for each, and ends with 1 if anything was not as it should be.
  */
 import { parseArgs } from "node:util";
+import { runKills } from "./kill.ts";
 import { runOperations } from "./operations.ts";
-import { VARIANTS } from "./variants.ts";
+import { VARIANTS, type Variant } from "./variants.ts";
 
 const { values: options, positionals } = parseArgs({
 	allowPositionals: true,
 	options: {
 		seed: { type: "string", default: "1" },
 		operations: { type: "string", default: "10000" },
+		kills: { type: "string", default: "200" },
 		only: { type: "string", default: "" },
 	},
 });
-const trials = positionals.length === 0 ? ["operations"] : positionals;
+const trials = positionals.length === 0 ? ["operations", "kills"] : positionals;
 const seed = Number(options.seed);
 let failures = 0;
 
-async function operations(): Promise<void> {
-	for (const variant of VARIANTS.filter(({ name }) => name.includes(options.only))) {
+const variants = VARIANTS.filter(({ name }) => name.includes(options.only));
+
+/** One line for each variant; a failure does not keep the next ones from being tried. */
+async function each(chosen: readonly Variant[], run: (variant: Variant) => Promise<string>): Promise<void> {
+	for (const variant of chosen) {
 		const startMs = performance.now();
 		try {
-			const report = await runOperations(variant, Number(options.operations), seed);
-			const counts = Object.entries(report.operations).map(([kind, count]) => `${count} ${kind}`);
-			const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-			console.log(`ok      ${variant.name}: ${counts.join(", ")}; ${report.atOnce} at once, ${report.judgements} judgements, ${seconds} s`);
+			const text = await run(variant);
+			console.log(`ok      ${variant.name}: ${text}, ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
 		} catch (error) {
 			failures++;
 			console.log(`FAILED  ${error instanceof Error ? error.message : String(error)}`);
@@ -36,8 +39,27 @@ async function operations(): Promise<void> {
 	}
 }
 
+function operations(): Promise<void> {
+	return each(variants, async (variant) => {
+		const report = await runOperations(variant, Number(options.operations), seed);
+		const counts = Object.entries(report.operations).map(([kind, count]) => `${count} ${kind}`);
+		return `${counts.join(", ")}; ${report.atOnce} at once, ${report.judgements} judgements`;
+	});
+}
+
+/** The kills are dealt out among all variants. */
+async function kills(): Promise<void> {
+	const share = Math.ceil(Number(options.kills) / variants.length);
+	await each(variants, async (variant) => {
+		const report = await runKills(variant, share, seed);
+		const leaks = report.leaks.length === 0 ? "no leaks" : `leaks after ${report.leaks.length}: ${report.leaks.join(", ")} clusters`;
+		return `${report.kills} kills, ${report.flushedWrites} flushed writes all there, ${leaks}`;
+	});
+}
+
 for (const trial of trials) {
 	if (trial === "operations") await operations();
-	else throw new RangeError(`no trial called ${trial}: operations`);
+	else if (trial === "kills") await kills();
+	else throw new RangeError(`no trial called ${trial}: operations, kills`);
 }
 process.exitCode = failures === 0 ? 0 : 1;

@@ -10,30 +10,34 @@ export type { ImageCheckReport } from "../../check-report.ts";
  */
 export async function checkVmdkExtents(extents: readonly SparseExtent[]): Promise<ImageCheckReport> {
 	const problems: ImageProblem[] = [];
-	let errorCount = 0;
+	const counts = { error: 0, leak: 0 };
 	for (const extent of extents)
-		for await (const { offsetBytes, message } of extentProblems(extent)) {
-			errorCount++;
-			if (problems.length < MAX_PROBLEMS) problems.push({ kind: "error", offsetBytes, message: `${extent.store.name}: ${message}` });
+		for await (const { kind, offsetBytes, message } of extentProblems(extent)) {
+			counts[kind]++;
+			if (problems.length < MAX_PROBLEMS) problems.push({ kind, offsetBytes, message: `${extent.store.name}: ${message}` });
 		}
-	return { problems, errorCount, leakCount: 0 };
+	return { problems, errorCount: counts.error, leakCount: counts.leak };
 }
 
-async function* extentProblems(extent: SparseExtent): AsyncIterableIterator<{ offsetBytes: number; message: string }> {
+async function* extentProblems(extent: SparseExtent): AsyncIterableIterator<ImageProblem> {
 	const claimed = new Set<number>();
 	for (let index = 0; index < extent.grainCount; index += extent.header.entriesPerTable) {
 		for await (const { index: grain, sector, redundantSector, entryOffset } of extent.tableEntries(index)) {
 			if (redundantSector !== undefined && redundantSector !== sector)
-				yield { offsetBytes: entryOffset, message: `grain ${grain} lies in sector ${sector}, its other table says ${redundantSector}` };
+				yield {
+					kind: "leak",
+					offsetBytes: entryOffset,
+					message: `grain ${grain} lies in sector ${sector}, its other table says ${redundantSector}`,
+				};
 			try {
 				const place = await extent.grain(grain);
 				if (place.kind !== "data") continue;
 				if (claimed.has(place.offset))
-					yield { offsetBytes: entryOffset, message: `grain ${grain} shares its place at ${place.offset} with another` };
+					yield { kind: "error", offsetBytes: entryOffset, message: `grain ${grain} shares its place at ${place.offset} with another` };
 				claimed.add(place.offset);
 			} catch (error) {
 				if (!(error instanceof DiskError)) throw error;
-				yield { offsetBytes: error.offsetBytes ?? entryOffset, message: error.message };
+				yield { kind: "error", offsetBytes: error.offsetBytes ?? entryOffset, message: error.message };
 			}
 		}
 	}

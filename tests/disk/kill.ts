@@ -1,0 +1,104 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { checkDiskFile, undoFolderOf } from "../../src/host/node/disk/index.ts";
+import { qemuCheck } from "../suites/qemu-img.ts";
+import { contentOf, SLOT_BYTES, SLOTS, slotOf } from "./crash-writer.ts";
+import { Chance } from "./random.ts";
+import { openVariant, type Variant } from "./variants.ts";
+
+const writer = fileURLToPath(new URL("crash-writer.ts", import.meta.url));
+/** A buffered write that is cut off ends between two of the host's pages. */
+const PAGE_BYTES = 4096;
+/** More than a writer does between two words of what is flushed. */
+const MOST_AHEAD = 64;
+const LONGEST_MS = 250;
+
+export interface KillReport {
+	readonly variant: string;
+	readonly kills: number;
+	/** Writes that had been flushed, over all kills. */
+	readonly flushedWrites: number;
+	/** Leaked clusters by image, one entry a kill that left any. */
+	readonly leaks: readonly number[];
+}
+
+/**
+ * Kills a process that writes to the disk with SIGKILL, at random moments, and looks at what it leaves behind.
+ * @throws Error naming variant, seed and kill where something flushed is gone or an image is damaged
+ */
+export async function runKills(variant: Variant, kills: number, seed: number): Promise<KillReport> {
+	const chance = new Chance(seed);
+	const leaks: number[] = [];
+	let flushedWrites = 0;
+	for (let kill = 1; kill <= kills; kill++) {
+		const folder = await mkdtemp(join(tmpdir(), "disk-kill-"));
+		try {
+			const initial = new Uint8Array(SLOTS * SLOT_BYTES);
+			const path = await variant.make(folder, initial.length, initial);
+			const flushed = await writeAndDie(variant, path, chance.below(LONGEST_MS));
+			flushedWrites += flushed;
+			const leaked = await judgeImages(variant, path);
+			if (leaked > 0) leaks.push(leaked);
+			await judgeContents(variant, path, flushed, initial);
+		} catch (cause) {
+			throw new Error(`${variant.name}, seed ${seed}, kill ${kill}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+		} finally {
+			await rm(folder, { recursive: true, force: true });
+		}
+	}
+	return { variant: variant.name, kills, flushedWrites, leaks };
+}
+
+/** Kills the writer so long after its first flush; answers the last write known to be flushed. */
+async function writeAndDie(variant: Variant, path: string, delayMs: number): Promise<number> {
+	const child = spawn(process.execPath, [writer, "write", variant.name, path], { stdio: ["ignore", "pipe", "inherit"] });
+	let text = "";
+	for await (const chunk of child.stdout) {
+		if (text === "") setTimeout(() => child.kill("SIGKILL"), delayMs);
+		text += String(chunk);
+	}
+	const last = text.slice(0, text.lastIndexOf("\n")).split("\n").at(-1);
+	if (child.exitCode !== null || last === undefined || last === "") throw new Error(`the writer ended by itself: ${child.exitCode}`);
+	return Number(last);
+}
+
+/** Nobody has opened them since. Answers how much has leaked. */
+async function judgeImages(variant: Variant, path: string): Promise<number> {
+	const layers =
+		variant.mode === "undoable"
+			? (await readdir(undoFolderOf(path))).filter((name) => name.endsWith(".qcow2")).map((name) => join(undoFolderOf(path), name))
+			: [];
+	const images = [...layers, ...(variant.format === "raw" || variant.name.includes("Flat") ? [] : [path])];
+	let leaked = 0;
+	for (const image of images) {
+		const format = image === path ? variant.format : "qcow2";
+		const report = await checkDiskFile(image, { format });
+		if (report.errorCount > 0) throw new Error(`${image}: ${report.problems.find(({ kind }) => kind === "error")?.message}`);
+		const check = qemuCheck(image, format);
+		if (check["check-errors"] + (check.corruptions ?? 0) > 0) throw new Error(`${image}: ${JSON.stringify(check)}`);
+		leaked += report.leakCount;
+	}
+	return leaked;
+}
+
+async function judgeContents(variant: Variant, path: string, flushed: number, initial: Uint8Array): Promise<void> {
+	const disk = await openVariant(variant, path);
+	const bytes = Buffer.alloc(initial.length);
+	await disk.read(0, bytes);
+	await disk.close();
+	for (let slot = 0; slot < SLOTS; slot++) {
+		let last = flushed;
+		while (last > 0 && slotOf(last) !== slot) last--;
+		const later = Array.from({ length: MOST_AHEAD }, (_, i) => flushed + 1 + i).filter((write) => slotOf(write) === slot);
+		const before = last === 0 ? initial.subarray(slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES) : contentOf(last);
+		const allowed = [before, ...later.map(contentOf)];
+		for (let at = 0; at < SLOT_BYTES; at += PAGE_BYTES) {
+			const page = bytes.subarray(slot * SLOT_BYTES + at, slot * SLOT_BYTES + at + PAGE_BYTES);
+			if (!allowed.some((content) => page.equals(content.subarray(at, at + PAGE_BYTES))))
+				throw new Error(`byte ${slot * SLOT_BYTES + at} has lost write ${last}, flushed as one of ${flushed}`);
+		}
+	}
+}
