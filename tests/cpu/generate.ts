@@ -184,8 +184,8 @@ export class Generator {
 		if (this.#mode === 64 && instruction.flowControl !== FlowControl.Next && hasOperandSizePrefix(bytes)) return false;
 		if (instruction.mnemonic === Mnemonic.Int && (instruction.immediate8 === 0x80 || this.#random.chance(0.8))) return false;
 		if (instruction.mnemonic === Mnemonic.Shld || instruction.mnemonic === Mnemonic.Shrd) {
-			// A count beyond 16 leaves the whole result open.
-			if (operandBits(instruction) === 16)
+			// A count beyond 16 leaves the whole result open. In a 16-bit case the code segment, and so the width, may become another.
+			if (operandBits(instruction) === 16 || this.#mode === 16)
 				return instruction.op2Kind !== OpKind.Register ? (instruction.immediate8 & 31) <= 16 : builder.isFree(RCX);
 		}
 		return true;

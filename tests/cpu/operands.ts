@@ -52,7 +52,7 @@ export function prepareOperands(builder: CaseBuilder, instruction: Instruction, 
 			break;
 		case Mnemonic.Shld:
 		case Mnemonic.Shrd:
-			if (operandBits(instruction) === 16 && instruction.op2Kind === OpKind.Register)
+			if ((operandBits(instruction) === 16 || mode === 16) && instruction.op2Kind === OpKind.Register)
 				builder.pin(RCX, (integerValue(random) & ~0xffn) | BigInt(random.below(17) | (random.below(8) << 5)));
 			break;
 		case Mnemonic.Bt:

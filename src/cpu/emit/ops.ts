@@ -592,12 +592,17 @@ export abstract class Ops {
 		return target.type === "i64" ? op("i64And", target, i64(0xffff)) : op("i32And", target, i32(0xffff));
 	}
 
+	/** Whether `checkTarget` has anything to check. */
+	get checksTargets(): boolean {
+		return !this.is64 && !this.isFlat;
+	}
+
 	/**
 	 * #GP(0), with nothing changed, where a near transfer would lead out of the code segment. `jump` and `branch` ask this
 	 * themselves; CALL asks before it pushes. A region of 64-bit code finds out later, and takes the transfer back.
 	 */
 	checkTarget(target: Expr, condition?: Expr): void {
-		if (this.is64 || this.isFlat) return;
+		if (!this.checksTargets) return;
 		const isBeyond = op("i32GtU", this.cut(target), this.field32("segLimit", 1));
 		this.raiseIf(both(isBeyond, condition), 13, 0);
 	}

@@ -176,6 +176,10 @@ export class InterpreterOps extends Ops {
 		return this.cut(op(this.is64 ? "i64Add" : "i32Add", rip, loadOp(this.is64 ? "i64Load" : "i32Load", this.record, REC.imm)));
 	}
 
+	override get checksTargets(): boolean {
+		return this.is64 || !this.isFlat;
+	}
+
 	override checkTarget(target: Expr, condition?: Expr): void {
 		if (!this.is64) super.checkTarget(target, condition);
 		else this.raiseIf(both(isNonCanonical(target), condition), 13, 0);

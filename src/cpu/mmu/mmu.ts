@@ -357,10 +357,6 @@ export class Mmu {
 		const lo = i32[ARG0] as number;
 		const hi = i32[ARG0 + 1] as number;
 		const all = access | this.dataAccess();
-		if (this.#isAlignmentChecked && (all & ACCESS.user) !== 0 && (lo & (bytes - 1)) !== 0 && (bytes & (bytes - 1)) === 0) {
-			this.#fault(VECTOR_AC, 0);
-			return false;
-		}
 		const vector = (request & STACK_ACCESS) !== 0 ? VECTOR_SS : VECTOR_GP;
 		// Flat segments are not checked before: beyond 4 GiB lies their limit. With a base, linear addresses may wrap.
 		if (lo >>> 0 > FOUR_GIB - bytes && ((i32[MODE_KEY] as number) & (MODE.flat | MODE.codeMask)) === (MODE.flat | MODE.code32)) {
@@ -370,12 +366,23 @@ export class Mmu {
 		return this.#prepare(lo, hi, bytes, all, vector);
 	}
 
+	/** #AC comes behind the checks of the address, before those of its pages. */
+	#isMisaligned(lo: number, bytes: number, access: number): boolean {
+		return (
+			this.#isAlignmentChecked && (access & ACCESS.user) !== 0 && bytes <= 16 && (lo & (bytes - 1)) !== 0 && (bytes & (bytes - 1)) === 0
+		);
+	}
+
 	/** Translates one or two pages of an access and fills the TLB from them; false: fault. */
 	#prepare(lo: number, hi: number, bytes: number, access: number, vector: number): boolean {
 		const within = lo & 0xfff;
 		const isLong = this.isLongMode;
 		if (isLong && isNonCanonical(hi)) {
 			this.#fault(vector, 0);
+			return false;
+		}
+		if (this.#isMisaligned(lo, bytes, access)) {
+			this.#fault(VECTOR_AC, 0);
 			return false;
 		}
 		if (this.breakpoints.areEnabled) this.breakpoints.match(lo, hi, bytes, (access & ACCESS.write) !== 0);

@@ -234,8 +234,7 @@ define("JMP", (o) => {
 /** Room on the stack comes first, then the target; nothing is written if either is amiss. */
 function pushReturn(o: Ops, value: Expr, checkTarget: () => void): void {
 	const bytes = o.insn.opBytes;
-	if (o.is64 || o.isFlat) {
-		checkTarget();
+	if (!o.checksTargets) {
 		o.push(bytes, value);
 		return;
 	}

@@ -103,6 +103,11 @@ export function writeBlock(cpu: CpuContext, lin: number, from: Uint8Array, acces
 	if (status !== STORE.done) throw status === STORE.fault ? FAULT : SINGLE;
 }
 
+/** Faults now if a later read of `bytes` would. */
+export function probeRead(cpu: CpuContext, lin: number, bytes: number, access = 0): void {
+	if (!cpu.mmu.probe(lin, bytes, access)) throw FAULT;
+}
+
 /** Faults now if a later write of `bytes` would. */
 export function probeWrite(cpu: CpuContext, lin: number, bytes: number, access = 0): void {
 	if (!cpu.mmu.probe(lin, bytes, access | 2)) throw FAULT;

@@ -3,7 +3,7 @@ import { CR0, CR4 } from "../mmu/access.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { at, EXIT } from "../state/layout.ts";
 import { XCR0_MASK } from "./control-registers.ts";
-import { guarded, raise, readBlock, readMemory, VECTOR, writeBlock, writeMemory } from "./fault.ts";
+import { guarded, probeRead, probeWrite, raise, readBlock, readMemory, VECTOR, writeBlock, writeMemory } from "./fault.ts";
 import { isCode64 } from "./mode.ts";
 import { advance } from "./segments.ts";
 import { ARG0, CR0_WORD, CR4_WORD, getAddress, RAX } from "./words.ts";
@@ -11,6 +11,8 @@ import { ARG0, CR0_WORD, CR4_WORD, getAddress, RAX } from "./words.ts";
 /** Intel SDM Vol. 1 §10.5.1, table 10-2: the legacy area. Software's own bytes from 464 on are left alone. */
 const LEGACY_BYTES = 416;
 const LEGACY_XMM = 160;
+/** The area whole, which FXSAVE and FXRSTOR must be able to reach. */
+const AREA_BYTES = 512;
 const XSAVE_HEADER = 512;
 /** Bits of MXCSR that may be set: all exceptions, DAZ, rounding, FTZ. */
 export const MXCSR_MASK = 0xffff;
@@ -97,6 +99,7 @@ function fxsave(cpu: CpuContext, length: number, isWide: number): number {
 	const { state } = cpu;
 	const hasSse = ((state.i32[CR4_WORD] as number) & CR4.OSFXSR) !== 0;
 	const bytes = hasSse ? LEGACY_XMM + xmmBytes(cpu) : LEGACY_XMM;
+	probeWrite(cpu, lin, AREA_BYTES, cpu.mmu.dataAccess());
 	storeX87(state, isWide !== 0);
 	view.setUint32(24, state.get("mxcsr"), true);
 	view.setUint32(28, MXCSR_MASK, true);
@@ -111,6 +114,7 @@ function fxrstor(cpu: CpuContext, length: number, isWide: number): number {
 	const lin = getAddress(cpu.state.i32, ARG0);
 	if ((lin & 15) !== 0) raise(cpu, VECTOR.GP, 0);
 	const { state } = cpu;
+	probeRead(cpu, lin, AREA_BYTES, cpu.mmu.dataAccess());
 	readBlock(cpu, lin, image, cpu.mmu.dataAccess());
 	const mxcsr = view.getUint32(24, true);
 	if ((mxcsr & ~MXCSR_MASK) !== 0) raise(cpu, VECTOR.GP, 0);

@@ -159,6 +159,12 @@ export class RegionOps extends Ops {
 		return op("i32Add", base, delta);
 	}
 
+	/** The same with a constant, which may lie further off than 32 bits reach. */
+	protected ripPlus(delta: number): Expr {
+		if (!this.is64 || delta === (delta | 0)) return this.ripAt(i32(delta));
+		return op("i64Add", this.ripAt(i32(0)), i64(delta));
+	}
+
 	#xmmLocal(i: number): number {
 		let local = this.#xmmLocals.get(i);
 		if (local === undefined) {
@@ -170,7 +176,7 @@ export class RegionOps extends Ops {
 
 	/** Leaves for another place of the same code, `delta` bytes from the entry. */
 	exitTo(delta: number): void {
-		this.f.set(this.exitTarget, this.ripAt(i32(delta)));
+		this.f.set(this.exitTarget, this.ripPlus(delta));
 		this.exitIndirect();
 	}
 
@@ -477,7 +483,7 @@ export class RegionOps extends Ops {
 
 	protected branchTarget(n: number): Expr {
 		const { disp } = this.insn.operands[n] as RelOperand;
-		return this.cut(this.ripAt(i32(this.delta + this.insn.lengthBytes + disp)));
+		return this.cut(this.ripPlus(this.delta + this.insn.lengthBytes + disp));
 	}
 
 	branch(n: number, condition?: Expr): void {
