@@ -2,6 +2,7 @@ import { InvalidArgumentError } from "commander";
 import { DISK_FORMATS, DISK_MODES, type DiskFormat, type DiskMode } from "../host/node/disk/attach.ts";
 import { parseDuration } from "../vm/quantity.ts";
 import { UsageError } from "./failure.ts";
+import type { ForwardOption, NetOption } from "./net-options.ts";
 
 /** Where a serial port's other end is. */
 export type SerialTarget =
@@ -40,6 +41,10 @@ export interface RunOptions {
 	readonly timeout?: number;
 	readonly stats?: string;
 	readonly profile?: boolean;
+	readonly net?: NetOption;
+	readonly allow?: readonly string[];
+	readonly deny?: readonly string[];
+	readonly forward?: readonly ForwardOption[];
 }
 
 const DISK_KEYS: Readonly<Record<string, readonly string[]>> = {

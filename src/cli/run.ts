@@ -4,6 +4,7 @@ import { commandArchive } from "../host/node/image/initramfs.ts";
 import { DEFAULT_IMAGE, findRecipe } from "../host/node/image/recipes.ts";
 import { imageFile, type StoredImage } from "../host/node/image/store.ts";
 import { createMachine, type NodeMachineOptions } from "../host/node/machine.ts";
+import { UserNetwork } from "../host/node/net/user-network.ts";
 import { progressOn } from "../host/node/progress.ts";
 import { unimplementedReports } from "../machine/device.ts";
 import { readConfig } from "../vm/config.ts";
@@ -25,6 +26,9 @@ export interface RunRequest {
 	readonly options: RunOptions;
 }
 
+/** A guest that tries every address there is shall not flood the terminal. */
+const MAX_DENIALS_TOLD = 20;
+
 /** Signals that end us: the machine is stopped first (its disks flushed), then the shell sees the usual code. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
 
@@ -36,7 +40,11 @@ export async function run(request: RunRequest): Promise<number> {
 	const { options } = request;
 	checkTogether(request);
 	const purpose = purposeOf(request);
-	const machine = await createMachine(await machineOptions(request, purpose));
+	const network = openNetwork(options);
+	const machine = await createMachine({
+		...(await machineOptions(request, purpose)),
+		...(network === undefined ? {} : { nics: [network.nic] }),
+	});
 	const targets = consoleTargets(options);
 	const endpoints: SerialEndpoint[] = [];
 	let terminal: Terminal | undefined;
@@ -68,8 +76,37 @@ export async function run(request: RunRequest): Promise<number> {
 		terminal?.close();
 		offSignals();
 		await machine.stop();
+		network?.[Symbol.dispose]();
 		for (const endpoint of endpoints) await endpoint.close();
 	}
+}
+
+/** Rules are checked here, before anything is downloaded. What policy keeps in is told once for each protocol and place. */
+function openNetwork(options: RunOptions): UserNetwork | undefined {
+	const { net, allow, deny, forward } = options;
+	if (net === undefined || net.kind === "none") {
+		const [given] = [
+			...(allow === undefined ? [] : ["--allow"]),
+			...(deny === undefined ? [] : ["--deny"]),
+			...(forward === undefined ? [] : ["--forward"]),
+		];
+		if (given !== undefined) throw new UsageError(`${given} needs --net nat`);
+		return undefined;
+	}
+	const told = new Set<string>();
+	return new UserNetwork({
+		model: net.model,
+		mac: net.mac,
+		allow,
+		deny,
+		forwards: forward,
+		onDenied: ({ protocol, to }) => {
+			const what = protocol === "dns" ? `the name ${to}` : `${protocol} ${to}`;
+			if (told.has(what) || told.size >= MAX_DENIALS_TOLD) return;
+			told.add(what);
+			process.stderr.write(`basenji: kept the guest from ${what}; let it out with, say, --allow "any internet"\n`);
+		},
+	});
 }
 
 function checkTogether({ image, command, options }: RunRequest): void {
@@ -158,6 +195,7 @@ function appendText(image: StoredImage, purpose: Purpose, options: RunOptions): 
 		const term = process.env.TERM ?? "";
 		if (/^[\w.+-]+$/.test(term)) words.push(`TERM=${term}`);
 	}
+	if (options.net?.kind === "nat") words.push("basenji.dhcp");
 	if (options.append !== undefined) words.push(options.append);
 	return words.join(" ");
 }

@@ -41,6 +41,8 @@ export interface NatOptions {
 	readonly dhcp?: boolean;
 	readonly dns?: boolean;
 	readonly domain?: string;
+	/** Addresses that guests' cards get by DHCP, instead of one that follows from the seed. */
+	readonly reservations?: ReadonlyMap<Mac, string>;
 	/** A UDP mapping per destination instead of per guest port. */
 	readonly isSymmetric?: boolean;
 	readonly mtuBytes?: number;
@@ -176,12 +178,18 @@ export class Nat {
 	}
 
 	#makeDhcp(): DhcpServer {
-		const { seed, domain } = this.#options;
+		const { seed, domain, reservations } = this.#options;
+		const fixed = [...(reservations ?? [])].map(([mac, text]): [Mac, Ipv4] => {
+			const address = parseIpv4Address(text);
+			if (address === undefined) throw new SpecError("bad-value", [this.name, "reservations"], text, "an IPv4 address");
+			return [mac, address];
+		});
 		const dhcp = new DhcpServer(this.node, this.lan, {
 			seed,
 			...(this.dns === undefined ? {} : { dns: [this.lan.address] }),
 			...(domain === undefined ? {} : { domain, search: [domain] }),
 			avoid: new Set([this.#alias]),
+			...(fixed.length === 0 ? {} : { reservations: new Map(fixed) }),
 		});
 		dhcp.onLease = (lease) => {
 			if (lease.hostName !== undefined && lease.hostName !== "host" && lease.hostName !== "gateway")

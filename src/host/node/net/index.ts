@@ -1,0 +1,2 @@
+export * from "./node-network.ts";
+export * from "./user-network.ts";
