@@ -55,6 +55,7 @@ export async function run(request: RunRequest): Promise<number> {
 	};
 	const offSignals = onSignals(decide);
 	try {
+		await network?.attach(machine);
 		for (const [port, target] of targets.entries()) endpoints.push(await connectSerial(machine, port, target));
 		const terminalPort = targets.findIndex(({ kind }) => kind === "stdio");
 		if (terminalPort >= 0) terminal = openTerminal(machine, terminalPort, purpose, options);
