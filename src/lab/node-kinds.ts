@@ -1,7 +1,7 @@
 import { type Ipv4, type Ipv4Prefix, type Mac, parseIpv4Address, parseIpv4Prefix, parseMac } from "../net/frames/address.ts";
 import { SpecError } from "../net/link/errors.ts";
 import { parseRate, parseTime } from "../net/link/quantity.ts";
-import { MAX_CPUS } from "../vm/config.ts";
+import { MAX_CPUS, NIC_MODELS } from "../vm/config.ts";
 import { parseSize } from "../vm/quantity.ts";
 import { NODE_NAME, PORT_NAME } from "./cables.ts";
 import {
@@ -56,7 +56,6 @@ const ports = oneOrMany(portName, "a port's name, or a list of them");
 const byPort = <T>(item: Reader<T>, what: string) =>
 	mapOf(item, { expected: `${what} by port`, key: PORT_NAME, keyExpected: "a port's name" });
 
-export const NIC_MODELS = ["virtio", "e1000", "ne2k-pci"] as const;
 const nicModel = choice(...NIC_MODELS);
 
 const nic = either<{ readonly model: (typeof NIC_MODELS)[number] | undefined; readonly mac: Mac | undefined }>(

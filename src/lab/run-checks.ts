@@ -25,6 +25,7 @@ export interface RunChecksOptions {
 const START_LIMIT_NS: Ns = 600e9;
 /** A spanning tree of old bridges has settled by then (IEEE 802.1D-2004 §17.14: 20 s and twice 15 s). */
 const SETTLE_LIMIT_NS: Ns = 60e9;
+const ADDRESS_LIMIT_NS: Ns = 300e9;
 const PING_INTERVAL_NS: Ns = 1e9;
 const PING_PATIENCE_NS: Ns = 2e9;
 /** A connection has its speed after this long. */
@@ -87,7 +88,7 @@ class Checks {
 	}
 
 	async #ping(check: Extract<Check, { kind: "ping" }>): Promise<Verdict> {
-		const to = this.#address(check.to);
+		const to = await this.#address(check.to);
 		const isStation = this.#lab.network.stations.has(check.from);
 		const times = isStation
 			? await this.#pingFromStation(check.from, to, check.count)
@@ -130,7 +131,7 @@ class Checks {
 		const link = lab.link(access.name);
 		const isStation = lab.network.stations.has(to);
 		const port = isStation ? DISCARD_PORT : GUEST_PORT;
-		const address = this.#address(to);
+		const address = await this.#address(to);
 		if (!isStation) await this.#shell(to).run(`nc -l -p ${port} >/dev/null </dev/null &`);
 		const meter = new GoodputMeter(access.b.node === to ? link.forth : link.back, port);
 		const stop = await this.#send(from, address, port);
@@ -174,9 +175,12 @@ class Checks {
 		return { isMet: isWithin(sum, frames), found: `${sum} frames` };
 	}
 
-	#address(name: string): string {
+	/** A guest may have to boot before it asks for one. */
+	async #address(name: string): Promise<string> {
 		if (/^[\d.]+$/.test(name)) return name;
-		const address = this.#lab.addressOf(name);
+		const lab = this.#lab;
+		await lab.run({ until: lab.nowNs + ADDRESS_LIMIT_NS, isDone: () => lab.addressOf(name) !== undefined });
+		const address = lab.addressOf(name);
 		if (address === undefined)
 			throw new Error(`${name} has no address: none is written down, and no DHCP server of the lab has given it one`);
 		return address;

@@ -5,6 +5,7 @@ export * from "./host-error.ts";
 export * from "./image/build.ts";
 export * from "./image/recipes.ts";
 export * from "./image/store.ts";
+export * from "./lab/index.ts";
 export { createMachine, Machine, type NodeMachineOptions } from "./machine.ts";
 export * from "./paths.ts";
 export * from "./progress.ts";

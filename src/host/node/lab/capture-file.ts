@@ -34,22 +34,23 @@ export class CaptureFile implements CaptureSink {
 	write(bytes: Uint8Array): void {
 		this.#gathered.push(bytes);
 		this.#gatheredBytes += bytes.length;
-		if (this.#gatheredBytes >= GATHER_BYTES) this.#flush();
+		if (this.#gatheredBytes >= GATHER_BYTES) this.flush();
 		else
 			this.#timer ??= setTimeout(() => {
-				this.#flush();
+				this.flush();
 			}, GATHER_MS);
 	}
 
 	/** @throws HostError when not everything could be written */
 	async close(): Promise<void> {
-		this.#flush();
+		this.flush();
 		if (this.#descriptor !== 1) closeSync(this.#descriptor);
 		if (this.#error !== undefined)
 			throw new HostError("bad-file", `capture: ${this.path}: ${(this.#error as Error).message}`, { cause: this.#error });
 	}
 
-	#flush(): void {
+	/** What has been gathered is in the file afterwards. */
+	flush(): void {
 		clearTimeout(this.#timer);
 		this.#timer = undefined;
 		const bytes = Buffer.concat(this.#gathered);

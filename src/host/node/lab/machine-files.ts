@@ -2,11 +2,11 @@ import { readFile } from "node:fs/promises";
 import { freemem, totalmem } from "node:os";
 import { resolve } from "node:path";
 import type { Disk } from "../../../disk/disk.ts";
-import { formatIpv4 } from "../../../net/frames/address.ts";
 import { Addressing, prefixText } from "../../../lab/addressing.ts";
 import { LabError } from "../../../lab/issue.ts";
 import type { LabModel, NodeOf } from "../../../lab/model.ts";
 import type { LabMachineSpec } from "../../../lab/runtime.ts";
+import { formatIpv4 } from "../../../net/frames/address.ts";
 import { formatSize } from "../../../vm/quantity.ts";
 import { DISK_FORMATS, DISK_MODES, type DiskFile, openDisk } from "../disk/attach.ts";
 import { HostError } from "../host-error.ts";
@@ -52,14 +52,20 @@ export class MachineFiles {
 		const image = await this.#image(node.image as string);
 		const { manifest } = image;
 		const own = await Promise.all(
-			manifest.disks.map(async ({ file }) => ({ disk: await this.#open({ path: imageFile(image, file), mode: "nonpersistent" as const }) })),
+			manifest.disks.map(async ({ file }) => ({
+				disk: await this.#open({ path: imageFile(image, file), mode: "nonpersistent" as const }),
+			})),
 		);
 		return {
 			memory: manifest.memoryBytes,
 			...common,
 			kernel: await this.#file(imageFile(image, manifest.kernel)),
 			initrd: await this.#initrd(image, node),
-			append: [manifest.append, ...(manifest.isSelfChecking ? guestWords(node, lab) : []), ...(node.append === undefined ? [] : [node.append])].join(" "),
+			append: [
+				manifest.append,
+				...(manifest.isSelfChecking ? guestWords(node, lab) : []),
+				...(node.append === undefined ? [] : [node.append]),
+			].join(" "),
 			disks: [...own, ...disks],
 		};
 	}

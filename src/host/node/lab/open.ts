@@ -6,8 +6,10 @@ import type { LabModel } from "../../../lab/model.ts";
 import { createLabRuntime } from "../../../lab/run/lab-runtime.ts";
 import { type LabFile, parseLabText, readLabText } from "../../../labfile/lab-file.ts";
 import type { HostNetwork } from "../../../net/nat/host-network.ts";
+import type { Clock } from "../../../net/time.ts";
 import { NodeHost } from "../host.ts";
 import { HostError } from "../host-error.ts";
+import { nodeNetwork } from "../net/node-network.ts";
 import type { Progress } from "../progress.ts";
 import { tuneWebAssembly } from "../wasm-tuning.ts";
 import { CaptureFile } from "./capture-file.ts";
@@ -18,8 +20,8 @@ export interface OpenLabOptions {
 	readonly clock?: "virtual" | "realtime";
 	/** What relative file names start from; by default the lab file's directory, or this process's. */
 	readonly directory?: string;
-	/** Where NATs lead to; the host's own network by default. */
-	readonly network?: HostNetwork;
+	/** Where NATs lead to; the host's own network by default. A function gets the lab's clock. */
+	readonly network?: HostNetwork | ((clock: Clock) => HostNetwork);
 	/** Instead of the file that a capture names. */
 	readonly capture?: (file: string) => CaptureSink;
 	readonly progress?: Progress;
@@ -30,9 +32,13 @@ function readText(path: string): string {
 		return readFileSync(path, "utf8");
 	} catch (error) {
 		const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT";
-		throw new HostError(isMissing ? "not-found" : "bad-file", isMissing ? `${path}: no such lab file` : `${path}: ${(error as Error).message}`, {
-			cause: error,
-		});
+		throw new HostError(
+			isMissing ? "not-found" : "bad-file",
+			isMissing ? `${path}: no such lab file` : `${path}: ${(error as Error).message}`,
+			{
+				cause: error,
+			},
+		);
 	}
 }
 
@@ -70,14 +76,16 @@ export async function openLab(source: string | LabDraft | LabModel, options: Ope
 	const files = new MachineFiles({ directory, ...(options.progress === undefined ? {} : { progress: options.progress }) });
 	const sizes = new Map<string, number>();
 	try {
-		return await Lab.create(model, createLabRuntime({ name: model.name, seed: model.seed, time, host }), {
+		const runtime = createLabRuntime({ name: model.name, seed: model.seed, time, host });
+		const { network = nodeNetwork } = options;
+		return await Lab.create(model, runtime, {
 			machineSpec: async (node) => {
 				const spec = await files.spec(node, model);
 				sizes.set(node.name, Number(spec.memory));
 				checkLabMemory(model, sizes);
 				return spec;
 			},
-			...(options.network === undefined ? {} : { network: options.network }),
+			network: typeof network === "function" ? network(runtime.clock) : network,
 			capture: options.capture ?? ((file) => new CaptureFile(file === "-" ? file : resolve(directory, file))),
 			...(time === "realtime" ? { epochNs: BigInt(host.wallMs()) * 1_000_000n } : {}),
 		});
