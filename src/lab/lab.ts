@@ -34,6 +34,8 @@ export interface LabServices {
 	readonly network?: HostNetwork;
 	/** An interface of the host's. @throws an error that says why there is none */
 	readonly tap?: (node: NodeOf<"tap">) => Jack;
+	/** Told when the lab is gone. */
+	readonly closed?: () => void;
 	/** Opens a capture's file. */
 	readonly capture?: (file: string) => CaptureSink;
 	/** What the lab's time 0 is in Unix time, for captures in realtime. */
@@ -191,6 +193,7 @@ export class Lab implements AsyncDisposable {
 		for (const close of [...this.#captures]) await close();
 		this.network.close();
 		await this.runtime[Symbol.asyncDispose]();
+		this.#services.closed?.();
 	}
 
 	#connect(model: LinkModel): LabLink {

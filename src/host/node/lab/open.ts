@@ -14,6 +14,7 @@ import type { Progress } from "../progress.ts";
 import { tuneWebAssembly } from "../wasm-tuning.ts";
 import { CaptureFile } from "./capture-file.ts";
 import { checkLabMemory, MachineFiles } from "./machine-files.ts";
+import { TapDevice } from "./tap.ts";
 
 export interface OpenLabOptions {
 	/** What the lab does not say itself; `virtual` by default. */
@@ -75,7 +76,9 @@ export async function openLab(source: string | LabDraft | LabModel, options: Ope
 	const time = model.clock ?? options.clock ?? "virtual";
 	const files = new MachineFiles({ directory, ...(options.progress === undefined ? {} : { progress: options.progress }) });
 	const sizes = new Map<string, number>();
+	const taps = new Map<string, TapDevice>();
 	try {
+		for (const node of model.nodes.values()) if (node.kind === "tap") taps.set(node.name, await openTap(node.device, time));
 		const runtime = createLabRuntime({ name: model.name, seed: model.seed, time, host });
 		const { network = nodeNetwork } = options;
 		return await Lab.create(model, runtime, {
@@ -86,11 +89,21 @@ export async function openLab(source: string | LabDraft | LabModel, options: Ope
 				return spec;
 			},
 			network: typeof network === "function" ? network(runtime.clock) : network,
+			tap: ({ name }) => (taps.get(name) as TapDevice).jack,
+			closed: () => {
+				for (const tap of taps.values()) tap.close();
+			},
 			capture: options.capture ?? ((file) => new CaptureFile(file === "-" ? file : resolve(directory, file))),
 			...(time === "realtime" ? { epochNs: BigInt(host.wallMs()) * 1_000_000n } : {}),
 		});
 	} catch (error) {
+		for (const tap of taps.values()) tap.close();
 		await files.close();
 		throw error;
 	}
+}
+
+function openTap(device: string | undefined, time: "virtual" | "realtime"): Promise<TapDevice> {
+	if (time === "realtime") return TapDevice.open(device);
+	throw new HostError("unsupported", `tap ${device ?? ""}: the host's network has no virtual time; clock: realtime`);
 }
