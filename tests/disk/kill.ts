@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -55,11 +56,13 @@ export async function runKills(variant: Variant, kills: number, seed: number): P
 /** Kills the writer so long after its first flush; answers the last write known to be flushed. */
 async function writeAndDie(variant: Variant, path: string, delayMs: number): Promise<number> {
 	const child = spawn(process.execPath, [writer, "write", variant.name, path], { stdio: ["ignore", "pipe", "inherit"] });
+	const isGone = once(child, "exit");
 	let text = "";
 	for await (const chunk of child.stdout) {
 		if (text === "") setTimeout(() => child.kill("SIGKILL"), delayMs);
 		text += String(chunk);
 	}
+	await isGone;
 	const last = text.slice(0, text.lastIndexOf("\n")).split("\n").at(-1);
 	if (child.exitCode !== null || last === undefined || last === "") throw new Error(`the writer ended by itself: ${child.exitCode}`);
 	return Number(last);
@@ -67,10 +70,7 @@ async function writeAndDie(variant: Variant, path: string, delayMs: number): Pro
 
 /** Nobody has opened them since. Answers how much has leaked. */
 async function judgeImages(variant: Variant, path: string): Promise<number> {
-	const layers =
-		variant.mode === "undoable"
-			? (await readdir(undoFolderOf(path))).filter((name) => name.endsWith(".qcow2")).map((name) => join(undoFolderOf(path), name))
-			: [];
+	const layers = variant.mode === "undoable" ? await layersOf(path) : [];
 	const images = [...layers, ...(variant.format === "raw" || variant.name.includes("Flat") ? [] : [path])];
 	let leaked = 0;
 	for (const image of images) {
@@ -82,6 +82,13 @@ async function judgeImages(variant: Variant, path: string): Promise<number> {
 		leaked += report.leakCount;
 	}
 	return leaked;
+}
+
+/** Those that count; one that was being made when the end came is not among them. */
+async function layersOf(path: string): Promise<string[]> {
+	const folder = undoFolderOf(path);
+	const record = JSON.parse(await readFile(join(folder, "layers.json"), "utf8")) as { layers: string[]; redo: string[] };
+	return [...record.layers, ...record.redo].map((name) => join(folder, name));
 }
 
 async function judgeContents(variant: Variant, path: string, flushed: number, initial: Uint8Array): Promise<void> {

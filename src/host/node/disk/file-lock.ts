@@ -20,7 +20,7 @@ export async function lockFile(path: string): Promise<FileLock | undefined> {
 	const real = await realpath(path);
 	const lockPath = join(dirname(real), `.${basename(real)}.lock`);
 	const ours = `${lockPath}.${process.pid}.${made++}`;
-	const holder = JSON.stringify({ pid: process.pid, started: await startTime(process.pid) });
+	const holder = JSON.stringify({ pid: process.pid, started: (await statOf(process.pid)).started });
 	try {
 		await writeFile(ours, holder);
 	} catch {
@@ -68,15 +68,20 @@ async function livingHolder(text: string): Promise<number | undefined> {
 		const { pid, started } = JSON.parse(text) as { pid?: unknown; started?: unknown };
 		if (typeof pid !== "number") return undefined;
 		process.kill(pid, 0);
-		return started === (await startTime(pid)) ? pid : undefined;
+		const stat = await statOf(pid);
+		return started === stat.started && !stat.isDead ? pid : undefined;
 	} catch (error) {
 		// A process of another user is alive all the same.
 		return (error as NodeJS.ErrnoException).code === "EPERM" ? (JSON.parse(text) as { pid: number }).pid : undefined;
 	}
 }
 
-/** When a process began, in ticks since boot (proc(5), "/proc/pid/stat", field 22): tells a process from its number's next owner. */
-async function startTime(pid: number): Promise<string> {
+/**
+ * When a process began, in ticks since boot (proc(5), "/proc/pid/stat", field 22): tells a process from its number's next
+ * owner. One that has ended and waits for its parent to notice (field 3) still has its number, and holds nothing.
+ */
+async function statOf(pid: number): Promise<{ readonly started: string; readonly isDead: boolean }> {
 	const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-	return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+	return { started: fields[19] ?? "", isDead: fields[0] === "Z" || fields[0] === "X" };
 }
