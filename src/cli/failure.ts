@@ -3,6 +3,7 @@ import { HostError } from "../host/node/host-error.ts";
 import { LabError } from "../lab/issue.ts";
 import { SpecError } from "../net/link/errors.ts";
 import { PcError } from "../pc/error.ts";
+import { SnapshotError } from "../snapshot/error.ts";
 import { MachineError } from "../vm/error.ts";
 
 /** Exit codes that are not the guest's (as docker's, and timeout(1)'s). */
@@ -14,7 +15,7 @@ export class UsageError extends Error {
 	override readonly name = "UsageError";
 }
 
-const EXPECTED = [LabError, SpecError, UsageError, HostError, DiskError, PcError, MachineError];
+const EXPECTED = [LabError, SpecError, UsageError, HostError, DiskError, PcError, MachineError, SnapshotError];
 
 /** One line for whoever typed the command; the stack only for mistakes of ours, or when asked for. */
 export function describeFailure(error: unknown, env: Readonly<Record<string, string | undefined>> = process.env): string {

@@ -7,6 +7,7 @@ import { addLab } from "./lab-program.ts";
 import { parseForward, parseNet } from "./net-options.ts";
 import { option } from "./option.ts";
 import { collect, notYet, onlyNone, parseCpus, parseDisk, parseSerial, parseTimeout, type RunOptions } from "./run-options.ts";
+import { addMachines } from "./snapshot-program.ts";
 
 /**
  * The command line. `onExit` gets the exit code of whatever was asked for.
@@ -22,6 +23,7 @@ export function makeProgram(command: readonly string[], onExit: (code: number) =
 	addImage(program);
 	addDisk(program, onExit);
 	addLab(program, onExit);
+	addMachines(program, command, onExit);
 	program
 		.command("doctor")
 		.description("say what this host can do, and what it lacks")

@@ -1,3 +1,5 @@
+export * from "./archive.ts";
+export * from "./diff.ts";
 export * from "./error.ts";
 export * from "./layered-disk.ts";
 export * from "./memory-image.ts";
@@ -6,4 +8,5 @@ export * from "./page-store.ts";
 export * from "./page-table.ts";
 export * from "./record.ts";
 export * from "./snapshot-folder.ts";
+export * from "./thin.ts";
 export * from "./tree.ts";

@@ -30,6 +30,8 @@ export type NodeMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bio
 	readonly snapshots?: string | SnapshotTree | undefined;
 	/** Go on from this snapshot, by name or id, instead of booting. */
 	readonly restore?: string | undefined;
+	/** With `restore`: as in `RestoreOptions`. */
+	readonly isSameLife?: boolean | undefined;
 };
 
 /** The engine, its code and Node itself, over and above guest RAM. */
@@ -40,7 +42,7 @@ const OVERHEAD_BYTES = 400 * 1024 * 1024;
  * @throws MachineError, HostError, DiskError, PcError: one line each, naming the file or key at fault
  */
 export async function createMachine(options: NodeMachineOptions): Promise<CoreMachine> {
-	const { kernel, initrd, bios, disks = [], snapshots, restore, ...rest } = options;
+	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, ...rest } = options;
 	tuneWebAssembly();
 	const images = await readImages({ kernel, initrd, bios });
 	// Before any disk is opened, so that a mistake elsewhere leaves no lock behind.
@@ -61,7 +63,7 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 		}
 		const source = { snapshots: tree, ownsSnapshots: typeof snapshots === "string", isRestored: restore !== undefined };
 		const machine = assembleMachine({ ...rest, ...images, disks: attached }, new NodeHost(), source);
-		if (restore !== undefined) await machine.restore(restore);
+		if (restore !== undefined) await machine.restore(restore, { isSameLife });
 		return machine;
 	} catch (error) {
 		for (const disk of opened) await disk.close();

@@ -41,3 +41,8 @@ export async function layerOver(disk: Disk, index: number, folder: SnapshotFolde
 	if (disk.sizeBytes % 512 !== 0) throw new DiskError("unsupported", `disk ${index}`, "has no whole sectors");
 	return LayeredDisk.open(disk, folder?.layers(index) ?? new MemoryLayerFolder(), { codecs: nodeCodecs });
 }
+
+/** What disk `index` held in a snapshot, for reading; the folder's machine may be running meanwhile. */
+export function openSnapshotDisk(file: DiskFile, index: number, folder: SnapshotFolder, layers: readonly string[]): Promise<Disk> {
+	return openLayered({ ...file, mode: "nonpersistent", isReadOnly: false }, index, folder, layers);
+}

@@ -83,15 +83,19 @@ export class NodeSnapshotFolder implements SnapshotFolder {
 	 * Puts a snapshot into another folder, which then stands by itself: pages and layers are the same files, as long as both lie
 	 * on one file system, else copies. Pages must have been frozen.
 	 */
-	async cloneTo(target: string, records: readonly { readonly name: string; readonly bytes: Uint8Array }[]): Promise<void> {
+	async cloneTo(
+		target: string,
+		disks: readonly (readonly string[] | undefined)[],
+		records: readonly { readonly name: string; readonly bytes: Uint8Array }[],
+	): Promise<void> {
 		await mkdir(join(target, PAGES), { recursive: true, mode: FOLDER_MODE });
 		await this.pages.flush();
 		for (const name of this.pages.segmentFiles()) await share(join(this.name, PAGES, name), join(target, PAGES, name));
 		for (const name of ["hashes", "frozen.json"]) await copyFile(join(this.name, PAGES, name), join(target, PAGES, name));
-		for (const disk of await readdir(join(this.name, DISKS)).catch(() => [])) {
-			await mkdir(join(target, DISKS, disk), { recursive: true, mode: FOLDER_MODE });
-			for (const name of await readdir(join(this.name, DISKS, disk)))
-				if (/^\d+\.qcow2$/.test(name)) await share(join(this.name, DISKS, disk, name), join(target, DISKS, disk, name));
+		for (const [index, layers] of disks.entries()) {
+			const disk = join(DISKS, String(index));
+			await mkdir(join(target, disk), { recursive: true, mode: FOLDER_MODE });
+			for (const name of layers ?? []) await share(join(this.name, disk, name), join(target, disk, name));
 		}
 		for (const { name, bytes } of records) await writeSafely(join(target, name), bytes);
 	}

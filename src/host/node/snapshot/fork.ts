@@ -14,7 +14,7 @@ import { openLayered } from "./disks.ts";
  * @throws SnapshotError not-found, corrupt; MachineError, DiskError, HostError
  */
 export async function createFork(options: NodeMachineOptions, tree: SnapshotTree, reference: string): Promise<Machine> {
-	const { kernel, initrd, bios, disks = [], snapshots: _, restore: __, ...rest } = options;
+	const { kernel, initrd, bios, disks = [], snapshots: _, restore: __, isSameLife: ___, ...rest } = options;
 	tuneWebAssembly();
 	const record = tree.find(reference);
 	const images = await readImages({ kernel, initrd, bios });
