@@ -33,6 +33,8 @@ export class Qcow2Walk {
 	compressedClusters = 0;
 	/** L2 tables by offset: how many L1 tables (the active one, snapshots') name each. */
 	readonly #l2Uses = new Map<number, number>();
+	/** Host clusters that belong to more than one guest cluster of the same disk, as far as that can be told. */
+	sharedClusters = 0;
 	/** L2 tables of the active L1 table, with its entry's place. */
 	readonly activeTables: { readonly offset: number; readonly l1At: number }[] = [];
 	#activeL1: DataView = new DataView(new ArrayBuffer(0));
@@ -112,6 +114,7 @@ export class Qcow2Walk {
 				this.problem("error", offset + at, `a cluster is said to lie at ${mapping.hostOffset}, which is within one`);
 				continue;
 			}
+			if (mapping.kind !== "compressed" && this.header.snapshotCount === 0 && this.counts.get(first) > 0) this.sharedClusters++;
 			// The last sector of compressed data may be counted though the file ends before it.
 			const inFile = mapping.kind === "compressed" ? Math.min(count, Math.max(1, this.counts.length - first)) : count;
 			if (this.#use(first * this.clusterBytes, inFile * this.clusterBytes, uses, offset + at, "a cluster")) this.dataClusters++;
@@ -252,11 +255,19 @@ export async function checkQcow2(store: ByteStore): Promise<Qcow2CheckReport> {
 /**
  * Counts all references afresh, writes them down beside the old counts, and changes over; clears the "dirty" and
  * "corrupt" marks if nothing is left that counting cannot cure. Answers what remains wrong.
+ * @throws DiskError corrupt, having written nothing, where counts are all that is to be put right and more is wrong
  */
-export async function repair(store: ByteStore): Promise<Qcow2CheckReport> {
+export async function repair(store: ByteStore, options: { readonly isForCountsOnly?: boolean } = {}): Promise<Qcow2CheckReport> {
 	const walk = await Qcow2Walk.run(store);
 	const { header, counts } = walk;
 	const remaining = walk.report();
+	if (options.isForCountsOnly === true && remaining.errorCount + walk.sharedClusters > 0) {
+		const [first] = remaining.problems;
+		const what = first?.message ?? `${walk.sharedClusters} clusters belong to several guest clusters`;
+		throw new DiskError("corrupt", store.name, `was not closed by its last writer, and is damaged: ${what}; repair it`, {
+			offsetBytes: first?.offsetBytes ?? header.l1Offset,
+		});
+	}
 	await walk.checkCopied(true);
 	const built = await buildRefcounts(store, counts, header.clusterBits, header.refcountOrder);
 	await store.flush();

@@ -4,12 +4,20 @@ import { Table, TableCache } from "../../table-cache.ts";
 import { clustersOf, entryOffset, isCopied, type Mapping, readMapping, UNALLOCATED, writeMapping, writeOffset } from "./entries.ts";
 import { encodeHeader, l1EntriesFor, parseHeader, type Qcow2Header } from "./header.ts";
 import { writeRefcountTable } from "./header-fields.ts";
+import { checkOwnership } from "./ownership.ts";
 import { Refcounts, type Run } from "./refcounts.ts";
 import { type Qcow2Snapshot, readSnapshots } from "./snapshots.ts";
 
 const L2_CACHE_BYTES = 32 * 1024 * 1024;
 /** A header, its extensions and the backing file's name end here at the latest. */
 const HEADER_READ_BYTES = 65536;
+
+export interface Qcow2MetadataOptions {
+	/** The id or name of an internal snapshot to look at instead of the active disk; for reading only. */
+	readonly snapshot?: string;
+	/** Writes to an image whose clusters' owners have not been looked over. */
+	readonly force?: boolean;
+}
 
 /**
  * An image's tables: where each guest cluster lies. Changes gather in memory and reach the store in `flush`, in an order
@@ -46,10 +54,12 @@ export class Qcow2Metadata {
 		this.#isReadOnly = isReadOnly;
 	}
 
-	/** @param snapshot the id or name of an internal snapshot to look at instead of the active disk; for reading only */
-	static async open(store: ByteStore, isReadOnly: boolean, snapshot?: string): Promise<Qcow2Metadata> {
+	/** @throws DiskError corrupt, unsupported; not-found for a snapshot that is not there */
+	static async open(store: ByteStore, isReadOnly: boolean, options: Qcow2MetadataOptions = {}): Promise<Qcow2Metadata> {
 		const own = await readHeader(store);
-		const header = snapshot === undefined ? own : snapshotHeader(own, await readSnapshots(store, own), snapshot, store.name);
+		const { snapshot } = options;
+		const snapshots = isReadOnly && snapshot === undefined ? [] : await readSnapshots(store, own);
+		const header = snapshot === undefined ? own : snapshotHeader(own, snapshots, snapshot, store.name);
 		const clusterBytes = 2 ** header.clusterBits;
 		const fileBytes = await store.size();
 		const l1 = new Table(header.l1Offset, new Uint8Array(header.l1Entries * 8));
@@ -61,7 +71,10 @@ export class Qcow2Metadata {
 			if (offset !== 0 && offset < fileBytes) metadata.add(Math.floor(offset / clusterBytes));
 		}
 		if (header.snapshotCount > 0) metadata.add(header.snapshotsOffset / clusterBytes);
+		for (const { l1Offset, l1Entries } of snapshots)
+			for (let at = 0; at < l1Entries * 8; at += clusterBytes) metadata.add((l1Offset + at) / clusterBytes);
 		const refcounts = await Refcounts.open(store, header, metadata);
+		if (!isReadOnly && options.force !== true) await checkOwnership(store, header, l1.view, metadata, refcounts);
 		return new Qcow2Metadata(store, header, refcounts, l1, fileBytes, isReadOnly);
 	}
 

@@ -9,7 +9,7 @@ import { ClusterPacker } from "./compress.ts";
 import { type Mapping, UNALLOCATED, ZERO } from "./entries.ts";
 import { INCOMPATIBLE, type Qcow2Header } from "./header.ts";
 import { writeAutoclear } from "./header-fields.ts";
-import { Qcow2Metadata } from "./metadata.ts";
+import { Qcow2Metadata, readHeader } from "./metadata.ts";
 import { type Extent, Qcow2Reader } from "./reader.ts";
 
 export interface Qcow2Options {
@@ -55,18 +55,20 @@ export class Qcow2Disk implements Disk {
 	 */
 	static async open(store: ByteStore, options: Qcow2Options = {}): Promise<Qcow2Disk> {
 		const isReadOnly = store.isReadOnly || options.isReadOnly === true || options.snapshot !== undefined;
-		let metadata = await Qcow2Metadata.open(store, isReadOnly, options.snapshot);
-		const { backingFile, incompatible } = metadata.header;
+		const { backingFile, incompatible } = await readHeader(store);
 		if (backingFile !== undefined && options.backing === undefined)
 			throw new DiskError("not-found", store.name, `stands on ${backingFile}, which has not been opened`);
 		if (!isReadOnly) {
 			if ((incompatible & INCOMPATIBLE.CORRUPT) !== 0 && options.force !== true)
 				throw new DiskError("corrupt", store.name, "is marked as damaged: repair it, or open it for reading only");
-			if ((incompatible & INCOMPATIBLE.DIRTY) !== 0) {
-				// Its last writer kept reference counts in memory and was cut off: they are counted afresh.
-				await repair(store);
-				metadata = await Qcow2Metadata.open(store, isReadOnly);
-			}
+			// Its last writer kept reference counts in memory and was cut off: they are counted afresh.
+			if ((incompatible & INCOMPATIBLE.DIRTY) !== 0) await repair(store, { isForCountsOnly: options.force !== true });
+		}
+		const metadata = await Qcow2Metadata.open(store, isReadOnly, {
+			force: options.force ?? false,
+			...(options.snapshot === undefined ? {} : { snapshot: options.snapshot }),
+		});
+		if (!isReadOnly) {
 			if (metadata.header.autoclear !== 0) await writeAutoclear(store, 0);
 		}
 		return new Qcow2Disk(store, metadata, options, isReadOnly);

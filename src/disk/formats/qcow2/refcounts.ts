@@ -108,6 +108,13 @@ export class Refcounts {
 		return readCount(block, cluster % 2 ** this.#perBlockBits, this.#order);
 	}
 
+	/** The same, if it is in memory. */
+	peek(cluster: number): number | undefined {
+		const offset = this.#blocks[Math.floor(cluster / 2 ** this.#perBlockBits)] ?? 0;
+		const block = offset === 0 ? undefined : this.#cache.peek(offset);
+		return block === undefined ? undefined : readCount(block, cluster % 2 ** this.#perBlockBits, this.#order);
+	}
+
 	/** Clusters with a count, block by block, and the count. */
 	async *counted(): AsyncIterableIterator<[cluster: number, count: number]> {
 		const perBlock = 2 ** this.#perBlockBits;

@@ -73,7 +73,7 @@ export class SparseExtent {
 	}
 
 	/** @throws DiskError corrupt or unsupported, naming the place */
-	static async open(store: ByteStore, codecs?: Codecs): Promise<SparseExtent> {
+	static async open(store: ByteStore, codecs?: Codecs, isReadOnly = store.isReadOnly): Promise<SparseExtent> {
 		const fileBytes = await store.size();
 		const header = await readSparseHeader(store, fileBytes);
 		const tables = Math.ceil(header.capacitySectors / (header.grainSectors * header.entriesPerTable));
@@ -81,7 +81,51 @@ export class SparseExtent {
 		const directory = await readDirectory(store, header.directorySector, tables, fileBytes);
 		const isRedundant = (header.flags & FLAG_REDUNDANT) !== 0 && header.redundantDirectorySector !== 0;
 		const redundant = isRedundant ? await readDirectory(store, header.redundantDirectorySector, tables, fileBytes) : undefined;
-		return new SparseExtent(store, header, directory, redundant, fileBytes, codecs);
+		const extent = new SparseExtent(store, header, directory, redundant, fileBytes, codecs);
+		if (!isReadOnly && !extent.isCompressed) await extent.#checkOwnership();
+		return extent;
+	}
+
+	/** Before anything is written: every grain has a place of its own, away from the tables. */
+	async #checkOwnership(): Promise<void> {
+		const { entriesPerTable, grainSectors, directorySector, redundantDirectorySector } = this.header;
+		const sectors: number[] = [];
+		const places: number[] = [];
+		for (let first = 0; first < this.grainCount; first += entriesPerTable) {
+			const table = await this.#table(first);
+			for (let i = 0; table !== undefined && i < entriesPerTable && first + i < this.grainCount; i++) {
+				const sector = table.view.getUint32(4 * i, true);
+				if (sector === 0 || (sector === GRAIN_ZEROED && this.hasZeroedGrains)) continue;
+				sectors.push(sector);
+				places.push(table.offset + 4 * i);
+			}
+		}
+		const directorySectors = Math.ceil((this.#directory.length * 4) / SECTOR);
+		const tableSectors = Math.ceil((entriesPerTable * 4) / SECTOR);
+		const owned: { readonly first: number; readonly end: number; readonly place: number | undefined }[] = [
+			{ first: 0, end: 1, place: undefined },
+			{ first: directorySector, end: directorySector + directorySectors, place: undefined },
+			...(this.#redundant === undefined
+				? []
+				: [{ first: redundantDirectorySector, end: redundantDirectorySector + directorySectors, place: undefined }]),
+		];
+		for (const directory of [this.#directory, this.#redundant ?? []])
+			for (const sector of directory) if (sector !== 0) owned.push({ first: sector, end: sector + tableSectors, place: undefined });
+		for (const [i, first] of sectors.entries()) owned.push({ first, end: first + grainSectors, place: places[i] as number });
+		owned.sort((a, b) => a.first - b.first);
+		for (const [i, one] of owned.entries()) {
+			const next = owned[i + 1];
+			if (next === undefined || one.end <= next.first) continue;
+			const offsetBytes = next.place ?? one.place ?? SECTOR * next.first;
+			throw new DiskError(
+				"corrupt",
+				this.store.name,
+				`what lies in sectors ${one.first} and ${next.first} overlaps; open the image for reading only`,
+				{
+					offsetBytes,
+				},
+			);
+		}
 	}
 
 	get isCompressed(): boolean {

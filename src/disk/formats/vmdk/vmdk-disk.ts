@@ -103,7 +103,7 @@ export class VmdkDisk implements Disk {
 				// A monolithic sparse file describes itself.
 				const file = offset > 0 ? store : await openExtent(store, line.file as string, options);
 				if (file !== store) opened.push(file);
-				extents.push({ first, end, part: await openPart(file, line, options.codecs) });
+				extents.push({ first, end, part: await openPart(file, line, options.codecs, options.isReadOnly === true || file.isReadOnly) });
 			}
 			const isCompressed = extents.some(({ part }) => part.kind === "sparse" && part.sparse.isCompressed);
 			const isReadOnly =
@@ -289,14 +289,19 @@ async function openExtent(store: ByteStore, name: string, options: VmdkOptions):
 	return options.openExtent(name);
 }
 
-async function openPart(file: ByteStore, line: { kind: string; sectors: number; offsetSectors: number }, codecs: Codecs | undefined) {
+async function openPart(
+	file: ByteStore,
+	line: { kind: string; sectors: number; offsetSectors: number },
+	codecs: Codecs | undefined,
+	isReadOnly: boolean,
+) {
 	if (line.kind === "FLAT") {
 		const offset = line.offsetSectors * SECTOR;
 		if (offset + line.sectors * SECTOR > (await file.size()))
 			throw new DiskError("corrupt", file.name, `a flat extent of ${line.sectors} sectors in a file of ${await file.size()} bytes`);
 		return { kind: "flat" as const, store: file, offset };
 	}
-	const sparse = await SparseExtent.open(file, codecs);
+	const sparse = await SparseExtent.open(file, codecs, isReadOnly);
 	if (sparse.header.capacitySectors < line.sectors)
 		throw new DiskError("corrupt", file.name, `an extent of ${sparse.header.capacitySectors} sectors, described as ${line.sectors}`, {
 			offsetBytes: 12,
