@@ -1,4 +1,4 @@
-/** Writes docs/support.md: every place in the source that tells of something left out, by device. */
+/** Writes docs/support.md: every place in the source that tells of something left out, by device; and docs/lab.schema.json. */
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -49,4 +49,5 @@ which of them a guest really asked for. A name in code stands where the device o
 ${rows.join("\n")}
 `;
 await writeFile(join(root, "docs/support.md"), text);
+await import("./lab-schema.ts");
 console.log(`docs/support.md: ${rows.length} entries`);

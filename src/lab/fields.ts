@@ -4,6 +4,7 @@ import { type IssueLog, type LabPath, show, suggestion } from "./issue.ts";
 /** As much of JSON Schema (draft 2020-12) as lab files need. */
 export interface JsonSchema {
 	readonly $ref?: string;
+	readonly $defs?: Readonly<Record<string, JsonSchema>>;
 	readonly type?: "string" | "number" | "integer" | "boolean" | "object" | "array" | "null";
 	readonly description?: string;
 	readonly enum?: readonly (string | number | boolean)[];

@@ -75,7 +75,9 @@ const DIRECTION_SCHEMA: Record<keyof DirectionSpec, JsonSchema> = {
 
 const NAMED: JsonSchema = { type: "string", description: "A profile, a preset or a rate", examples: ["100mbit", "lte"] };
 
-const SIDE_SCHEMA: JsonSchema = { anyOf: [NAMED, { type: "object", properties: DIRECTION_SCHEMA, additionalProperties: false }] };
+const SIDE_SCHEMA: JsonSchema = { $ref: "#/$defs/direction" };
+
+const DIRECTION: JsonSchema = { anyOf: [NAMED, { type: "object", properties: DIRECTION_SCHEMA, additionalProperties: false }] };
 
 const POINTS: readonly CapturePoint[] = ["sent", "delivered", "dropped"];
 
@@ -101,7 +103,7 @@ export const captureReader: Reader<CaptureModel> = {
 	},
 };
 
-export const LINK_SCHEMA: JsonSchema = {
+const LINK: JsonSchema = {
 	anyOf: [
 		NAMED,
 		{
@@ -116,6 +118,12 @@ export const LINK_SCHEMA: JsonSchema = {
 		},
 	],
 };
+
+/** A link's quality, wherever one is expected. */
+export const LINK_SCHEMA: JsonSchema = { $ref: "#/$defs/link" };
+
+/** What the references of these schemas lead to. */
+export const LINK_DEFINITIONS: Readonly<Record<string, JsonSchema>> = { direction: DIRECTION, link: LINK };
 
 export interface LinkValue {
 	readonly spec: LinkSpec;

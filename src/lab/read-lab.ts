@@ -5,7 +5,7 @@ import { checkLab } from "./check.ts";
 import { EXPECT_FORM, type Expectation, parseExpectation } from "./expectations.ts";
 import { choice, either, isMap, type JsonSchema, type Reader, text } from "./fields.ts";
 import { IssueLog, LabError, type LabIssue, type LabPath, show, suggestion } from "./issue.ts";
-import { LINK_SCHEMA, type LinkContext, profileReader } from "./link-reader.ts";
+import { LINK_DEFINITIONS, LINK_SCHEMA, type LinkContext, profileReader } from "./link-reader.ts";
 import type { LabModel, NodeModel, TimedAction } from "./model.ts";
 import { KIND_NAMES, KINDS, type NodeKind, time } from "./node-kinds.ts";
 import { LINKS_SCHEMA, LinkReader } from "./read-links.ts";
@@ -100,6 +100,7 @@ export function labSchema(): JsonSchema & { readonly $schema: string; readonly t
 		properties: Object.fromEntries(Object.entries(KEYS).map(([key, { description, schema }]) => [key, { ...schema, description }])),
 		additionalProperties: false,
 		required: ["lab", "nodes"],
+		$defs: LINK_DEFINITIONS,
 	};
 }
 

@@ -12,7 +12,7 @@ export const LINKS_SCHEMA: JsonSchema = {
 			{ type: "string", pattern: CABLE.source },
 			{
 				type: "object",
-				patternProperties: { [CABLE.source]: { anyOf: [...(LINK_SCHEMA.anyOf ?? []), { type: "null" }] } },
+				patternProperties: { [CABLE.source]: { anyOf: [LINK_SCHEMA, { type: "null" }] } },
 				additionalProperties: false,
 				minProperties: 1,
 				maxProperties: 1,

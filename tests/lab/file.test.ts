@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { LabError, labSchema, parseLab } from "../../src/lab/index.ts";
@@ -72,6 +73,11 @@ test("the JSON Schema accepts what we accept, and sees the mistakes that a schem
 			"a timeline's wrong time",
 		]),
 	);
+});
+
+test("the schema in docs is the one that files are read by", () => {
+	const text = readFileSync(new URL("../../docs/lab.schema.json", import.meta.url), "utf8");
+	expect(JSON.parse(text), "node docs/lab-schema.ts writes it anew").toEqual(labSchema());
 });
 
 test("whatever a file holds, reading it ends with a list of mistakes", () => {
