@@ -176,19 +176,19 @@ define(["SHLD", "SHRD"], (o) => {
 		const by = o.f.let(op("i64ExtendI32U", count));
 		const wideA = op("i64ExtendI32U", a);
 		const wideB = op("i64ExtendI32U", b);
-		// 16-bit counts above 16 go on into the destination once more, as processors do.
+		// The manuals leave 16-bit counts above 16 open; AMD's processors go on with the source once more, and clear CF.
 		const bits = isLeft
 			? width === 32
 				? op("i64Or", op("i64Shl", wideA, i64(32)), wideB)
-				: op("i64Or", op("i64Or", op("i64Shl", wideA, i64(32)), op("i64Shl", wideB, i64(16))), wideA)
+				: op("i64Or", op("i64Or", op("i64Shl", wideA, i64(32)), op("i64Shl", wideB, i64(16))), wideB)
 			: width === 32
 				? op("i64Or", op("i64Shl", wideB, i64(32)), wideA)
-				: op("i64Or", op("i64Or", op("i64Shl", wideA, i64(32)), op("i64Shl", wideB, i64(16))), wideA);
+				: op("i64Or", op("i64Or", op("i64Shl", wideB, i64(32)), op("i64Shl", wideB, i64(16))), wideA);
 		const whole = o.f.let(bits);
 		const moved = isLeft ? op("i64ShrU", op("i64Shl", whole, by), i64(32)) : op("i64ShrU", whole, by);
 		result = o.f.let(truncate(width, op("i32WrapI64", moved)));
 		const out = isLeft ? op("i64ShrU", whole, op("i64Sub", i64(32 + width), by)) : op("i64ShrU", whole, op("i64Sub", by, i64(1)));
-		carry = op("i32And", op("i32WrapI64", out), i32(1));
+		carry = op("i32And", op("i32WrapI64", out), width === 16 ? op("i32LeU", op("i32WrapI64", by), i32(16)) : i32(1));
 	}
 	const overflow = op("i32Xor", bit(width, result, width - 1), bit(width, a, width - 1));
 	o.setFlags("bits", width, result, carryOverflow(carry, overflow), undefined, isSome);
