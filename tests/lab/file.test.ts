@@ -75,6 +75,14 @@ test("the JSON Schema accepts what we accept, and sees the mistakes that a schem
 	);
 });
 
+test("the lab in docs/labs.md is right", () => {
+	const text = readFileSync(new URL("../../docs/labs.md", import.meta.url), "utf8");
+	const [, example = ""] = /```yaml\n([\s\S]*?)```/.exec(text) ?? [];
+	const { model, issues } = readLabText(example, "labs.md");
+	expect(issues.map((issue) => describeFileIssue("labs.md", issue))).toEqual([]);
+	expect(model?.nodes.size).toBe(5);
+});
+
 test("the schema in docs is the one that files are read by", () => {
 	const text = readFileSync(new URL("../../docs/lab.schema.json", import.meta.url), "utf8");
 	expect(JSON.parse(text), "node docs/lab-schema.ts writes it anew").toEqual(labSchema());
