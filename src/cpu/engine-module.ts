@@ -51,6 +51,11 @@ export class EngineModule {
 		return this.#core.dispatch as Entry;
 	}
 
+	/** Runs a block from its head record on, without asking a jump cache. */
+	get enterBlock(): Entry {
+		return this.#core.enterBlock as Entry;
+	}
+
 	coreFunction(name: string): (...args: (number | bigint)[]) => number | bigint {
 		return this.#core[name] as (...args: (number | bigint)[]) => number | bigint;
 	}

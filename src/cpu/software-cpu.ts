@@ -3,13 +3,13 @@ import type { Clock } from "../machine/clock.ts";
 import type { CpuBoard, CpuPins } from "../machine/processor.ts";
 import { CallbackWire } from "../machine/wire.ts";
 import type { CpuContext, EntropySource } from "./context.ts";
-import { flushJumpCache } from "./interpreter/block-cache.ts";
+import { JumpCache } from "./interpreter/jump-cache.ts";
 import { REC, RECORD_BYTES } from "./interpreter/record.ts";
 import { Mmu } from "./mmu/mmu.ts";
 import type { SoftwareEngine } from "./software-engine.ts";
 import { CpuState } from "./state/cpu-state.ts";
 import { FLAG } from "./state/flags.ts";
-import { at, EXIT, MODE } from "./state/layout.ts";
+import { at, EXIT, MODE, SINGLE_STEP } from "./state/layout.ts";
 import { beginStep, finishStep, needsSteps } from "./system/debug.ts";
 import { deliverFault, serviceInterrupts } from "./system/interrupts.ts";
 import { updateMode } from "./system/mode.ts";
@@ -19,13 +19,13 @@ import { deriveAllRanges } from "./system/segments.ts";
 const ACTIVITY = at("activity") >> 2;
 const BUDGET = at("budget") >> 2;
 const BUDGET_TAKEN = at("budgetTaken") >> 2;
-const EXIT_DELTA = at("exitDelta") >> 2;
 const EXIT_RECORD = at("exitRecord") >> 2;
 const EXIT_REGION = at("exitRegion") >> 2;
+const EXIT_SITE = at("exitSite") >> 2;
+const FAULT_VECTOR = at("faultVector") >> 2;
 const FLAGS = at("flags") >> 2;
 const INTR = at("intrLine") >> 2;
 const MODE_KEY = at("modeKey") >> 2;
-const JUMP_KEY = at("jumpKey") >> 2;
 const NMI = at("nmiPending") >> 2;
 const NMI_BLOCKED = at("nmiBlocked") >> 2;
 const SHADOW = at("interruptShadow") >> 2;
@@ -59,12 +59,13 @@ export class SoftwareCpu {
 	readonly state: CpuState;
 	readonly context: CpuContext;
 	readonly pins: CpuPins;
+	readonly jumps: JumpCache;
 	/** A pin has made a halted CPU runnable. */
 	onWake: () => void = () => {};
 	/** Instructions begun since power-on (repeated string instructions count every round). */
 	instructionCount = 0;
 	/** Exits of generated code by kind, for --stats. */
-	readonly exitCounts = new Array<number>(8).fill(0);
+	readonly exitCounts = new Array<number>(Object.keys(EXIT).length).fill(0);
 	readonly #engine: SoftwareEngine;
 	readonly #i32: Int32Array;
 	#isStopRequested = false;
@@ -78,6 +79,7 @@ export class SoftwareCpu {
 		const state = new CpuState(engine.memory, environment.index, engine.blockOf(environment.index));
 		this.state = state;
 		this.#i32 = state.i32;
+		this.jumps = new JumpCache(state);
 		const { blocks } = engine;
 		const code = {
 			hasCode: (physPage: number) => blocks.hasCode(physPage),
@@ -85,12 +87,13 @@ export class SoftwareCpu {
 				// Whether it is the region that runs is not known: single-stepping the store is right in any case.
 				return blocks.invalidate(physAddr, bytes) && this.#isInCode;
 			},
-			flushJumps: (keepGlobal: boolean) => flushJumpCache(state, keepGlobal),
+			flushJumps: (keepGlobal: boolean) => this.jumps.flush(keepGlobal),
+			dropJumps: (lo: number) => this.jumps.dropPage(lo),
 			codeSegmentId: (base: number, limit: number) => this.#codeSegmentId(base, limit),
 		};
 		const mmu = new Mmu(state, engine.memory, environment.board, code);
 		this.context = { ...environment, state, memory: engine.memory, mmu, code };
-		engine.attach(environment.index, this.context);
+		engine.attach(environment.index, this.context, this.jumps);
 		const i32 = this.#i32;
 		this.pins = {
 			intr: new CallbackWire((high) => {
@@ -199,13 +202,13 @@ export class SoftwareCpu {
 				continue;
 			}
 			this.#isInCode = true;
-			const exit = dispatch(base, 0);
+			let exit = dispatch(base, 0);
 			this.#isInCode = false;
+			if (exit === EXIT.region) exit = this.#leaveRegion();
 			this.exitCounts[exit] = (this.exitCounts[exit] as number) + 1;
 			if (exit === EXIT.lookup) {
-				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverFault(this.context);
+				if (this.#engine.blocks.find(this.state, this.context.mmu, this.jumps) === undefined) deliverFault(this.context);
 			} else if (exit === EXIT.budget) {
-				this.#sample();
 				if ((i32[BUDGET_TAKEN] as number) !== 0) continue;
 				if (!exact) break;
 				if ((i32[BUDGET] as number) > 0) this.#step();
@@ -222,7 +225,8 @@ export class SoftwareCpu {
 		switch (exit) {
 			case EXIT.fault:
 				this.#rewind();
-				deliverFault(this.context);
+				if (this.#i32[FAULT_VECTOR] === SINGLE_STEP) this.#step();
+				else deliverFault(this.context);
 				return;
 			case EXIT.single:
 				this.#rewind();
@@ -231,7 +235,7 @@ export class SoftwareCpu {
 			case EXIT.stale:
 				this.#rewind();
 				// The jump cache may still lead to the stale block: decode afresh and overwrite the entry.
-				if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) deliverFault(this.context);
+				if (this.#engine.blocks.find(this.state, this.context.mmu, this.jumps) === undefined) deliverFault(this.context);
 				return;
 			case EXIT.interrupted:
 				this.#rewind();
@@ -244,23 +248,29 @@ export class SoftwareCpu {
 		}
 	}
 
-	/** Tells the translator where time is spent: in the region that has just been interrupted, if it was one. */
-	#sample(): void {
+	/** A region has left in the middle: makes rip and budget exact. Returns why it did. */
+	#leaveRegion(): number {
 		const i32 = this.#i32;
+		const { translator } = this.#engine;
+		if (translator === undefined) throw new Error("a region without a translator");
 		const slot = i32[EXIT_REGION] as number;
-		if (slot === 0) return;
-		i32[EXIT_REGION] = 0;
-		const [lo, hi] = this.#linearRip(-(i32[EXIT_DELTA] as number));
-		this.#engine.translator?.sample(slot, this.context.mmu, lo, hi);
+		const { code, delta, refund } = translator.siteOf(slot, i32[EXIT_SITE] as number);
+		if (code === EXIT.budget) {
+			const [lo, hi] = this.#linearRip();
+			translator.sample(slot, this.context.mmu, lo, hi);
+		}
+		i32[BUDGET] = (i32[BUDGET] as number) + refund;
+		this.#advanceRip(delta);
+		i32[EXIT_RECORD] = 0;
+		return code;
 	}
 
-	/** Linear address, in halves, of the code `delta` bytes from rip. */
-	#linearRip(delta: number): readonly [lo: number, hi: number] {
+	/** Linear address of the code at rip, in halves. */
+	#linearRip(): readonly [lo: number, hi: number] {
 		const i32 = this.#i32;
 		const low = i32[RIP] as number;
-		if (((i32[MODE_KEY] as number) & MODE.codeMask) !== MODE.code64) return [(low + delta + (i32[CS_BASE] as number)) | 0, 0];
-		const sum = (low >>> 0) + delta;
-		return [sum | 0, ((i32[RIP + 1] as number) + Math.floor(sum / 0x1_0000_0000)) | 0];
+		if (((i32[MODE_KEY] as number) & MODE.codeMask) === MODE.code64) return [low, i32[RIP + 1] as number];
+		return [(low + (i32[CS_BASE] as number)) | 0, 0];
 	}
 
 	/** The block at rip has run often enough to be worth translating. */
@@ -269,7 +279,7 @@ export class SoftwareCpu {
 		const block = blocks.find(this.state, this.context.mmu);
 		if (block === undefined) return;
 		this.#engine.memory.view.setInt32(block.record + REC.heat, 0x7fff_ffff, true);
-		const [lo, hi] = this.#linearRip(0);
+		const [lo, hi] = this.#linearRip();
 		translator?.heat({ block, mmu: this.context.mmu, lo, hi });
 	}
 
@@ -290,9 +300,10 @@ export class SoftwareCpu {
 
 	#advanceRip(delta: number): void {
 		const i32 = this.#i32;
-		const mode = (i32[MODE_KEY] as number) & MODE.codeMask;
-		if (mode === MODE.code64) this.state.set64("rip", this.state.get64("rip") + BigInt(delta));
-		else i32[RIP] = ((i32[RIP] as number) + delta) | 0;
+		const sum = ((i32[RIP] as number) >>> 0) + delta;
+		i32[RIP] = sum | 0;
+		if (((i32[MODE_KEY] as number) & MODE.codeMask) === MODE.code64)
+			i32[RIP + 1] = ((i32[RIP + 1] as number) + Math.floor(sum / 0x1_0000_0000)) | 0;
 	}
 
 	/** Runs one instruction, with the debug exceptions before and after it. */
@@ -301,8 +312,8 @@ export class SoftwareCpu {
 		if (beginStep(this.context) !== -1) return;
 		i32[SHADOW] = 0;
 		i32[MODE_KEY] = (i32[MODE_KEY] as number) | MODE.step;
-		i32[JUMP_KEY] = (i32[JUMP_KEY] as number) | MODE.step;
-		if (this.#engine.blocks.find(this.state, this.context.mmu) === undefined) {
+		const block = this.#engine.blocks.find(this.state, this.context.mmu);
+		if (block === undefined) {
 			this.#endStepMode();
 			deliverFault(this.context);
 			return;
@@ -313,16 +324,19 @@ export class SoftwareCpu {
 		i32[BUDGET] = 1;
 		i32[BUDGET_TAKEN] = 0;
 		this.#isInCode = true;
-		const exit = this.#engine.module.dispatch(this.state.base, 0);
+		let exit = this.#engine.module.enterBlock(this.state.base, block.record);
 		this.#isInCode = false;
+		// Behind the instruction, code without a budget is met.
+		if (exit === EXIT.region) exit = this.#leaveRegion();
 		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
 		i32[BUDGET] = left - used;
 		i32[BUDGET_TAKEN] = taken;
 		this.#endStepMode();
-		if (exit === EXIT.fault) {
+		if (exit === EXIT.fault && i32[FAULT_VECTOR] !== SINGLE_STEP) {
 			this.#rewind();
 			deliverFault(this.context);
-		} else if (exit === EXIT.stale || exit === EXIT.single) this.#rewind();
+		} else if (exit === EXIT.fault) this.#rewind();
+		else if (exit === EXIT.stale || exit === EXIT.single) this.#rewind();
 		else {
 			// A repeated instruction traps after every round.
 			if (exit === EXIT.interrupted) this.#rewind();
@@ -333,7 +347,6 @@ export class SoftwareCpu {
 	#endStepMode(): void {
 		const i32 = this.#i32;
 		i32[MODE_KEY] = (i32[MODE_KEY] as number) & ~MODE.step;
-		i32[JUMP_KEY] = (i32[JUMP_KEY] as number) & ~MODE.step;
 	}
 
 	#codeSegmentId(base: number, limit: number): number {
@@ -344,7 +357,7 @@ export class SoftwareCpu {
 		if (id === undefined) {
 			if (this.#codeSegments.size === MAX_CODE_SEGMENTS) {
 				this.#codeSegments.clear();
-				flushJumpCache(this.state, false);
+				this.jumps.flush(false);
 			}
 			id = this.#codeSegments.size + 1;
 			this.#codeSegments.set(key, id);

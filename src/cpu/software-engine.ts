@@ -2,8 +2,9 @@ import { assert } from "../base/assert.ts";
 import { type GuestMemory, RAM_FLAGS } from "../machine/memory.ts";
 import type { CpuContext } from "./context.ts";
 import { EngineModule, type Helper } from "./engine-module.ts";
-import { BlockCache, forgetJumps } from "./interpreter/block-cache.ts";
+import { BlockCache } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
+import type { JumpCache } from "./interpreter/jump-cache.ts";
 import { CPU_BYTES } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
 import { Translator } from "./translator/translator.ts";
@@ -34,6 +35,7 @@ export class SoftwareEngine {
 	/** undefined: everything is interpreted. */
 	readonly translator: Translator | undefined;
 	readonly #contexts: CpuContext[] = [];
+	readonly #jumps: JumpCache[] = [];
 
 	constructor(memory: GuestMemory, options: SoftwareEngineOptions = {}) {
 		this.memory = memory;
@@ -51,7 +53,7 @@ export class SoftwareEngine {
 			this.blocks.hotThreshold = hotThreshold;
 			this.translator = new Translator(this.module, memory, this.blocks);
 			this.translator.onInstalled = (records) => {
-				for (const { state } of this.#contexts) forgetJumps(state, records);
+				for (const jumps of this.#jumps) jumps.forget(records);
 			};
 		}
 		memory.pages.onSeal = () => {
@@ -72,8 +74,9 @@ export class SoftwareEngine {
 		return CPUS_FIRST + index * CPU_BYTES;
 	}
 
-	attach(index: number, context: CpuContext): void {
+	attach(index: number, context: CpuContext, jumps: JumpCache): void {
 		this.#contexts[index] = context;
+		this.#jumps[index] = jumps;
 		this.blocks.attach(context.mmu);
 	}
 }

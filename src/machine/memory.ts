@@ -11,8 +11,8 @@ import { RamPages } from "./ram-pages.ts";
  */
 export const ENGINE_BYTES = 64 * 1024 * 1024;
 /** In the engine's area: a flag byte for each page of RAM (see RamPages), and one for each physical page below 4 GiB that holds code. */
-export const RAM_FLAGS: HostOffset = 14 * 1024 * 1024;
-export const CODE_FLAGS: HostOffset = 15 * 1024 * 1024;
+export const RAM_FLAGS: HostOffset = 22 * 1024 * 1024;
+export const CODE_FLAGS: HostOffset = 23 * 1024 * 1024;
 export const CODE_FLAG_PAGES = 1024 * 1024;
 /** RAM below 4 GiB ends here at the latest; PCI windows, I/O APIC, HPET and local APIC stand above. */
 export const LOW_RAM_LIMIT: PhysAddr = 0xc000_0000;

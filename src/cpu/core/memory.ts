@@ -8,6 +8,7 @@ import {
 	JUMP_ENTRIES,
 	JUMP_ENTRY,
 	JUMP_ENTRY_BYTES,
+	JUMP_HASH,
 	TLB_ENTRIES,
 	TLB_ENTRY,
 	TLB_ENTRY_BYTES,
@@ -110,32 +111,35 @@ defineCore("bulkFill", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
 	f.unreachable();
 });
 
-/** Index of a jump cache entry, times its size. Near targets differ in the low bits. */
+/** Offset of rip's jump cache entry from the cache's start. Needs the low half of rip alone. */
 export function jumpSlot(rip: Expr): Expr {
-	const low = op("i32WrapI64", rip);
-	const mixed = op("i32Xor", low, op("i32ShrU", low, i32(12)));
-	return op("i32Mul", op("i32And", mixed, i32(JUMP_ENTRIES - 1)), i32(JUMP_ENTRY_BYTES));
+	const product = op("i32Mul", op("i32WrapI64", rip), i32(JUMP_HASH));
+	const unused = 32 - Math.log2(JUMP_ENTRIES) - Math.log2(JUMP_ENTRY_BYTES);
+	return op("i32And", op("i32ShrU", product, i32(unused)), i32((JUMP_ENTRIES - 1) * JUMP_ENTRY_BYTES));
 }
 
-/** The same from TypeScript: `ripLow` is the low word. */
-export function jumpSlotOf(ripLow: number): number {
-	return ((ripLow ^ (ripLow >>> 12)) & (JUMP_ENTRIES - 1)) * JUMP_ENTRY_BYTES;
+/** Goes to the code for rip if the jump cache has it; else falls through. `jumpTag` as the state block has it. */
+export function goTo(f: FunctionBuilder, cpu: Expr, rip: Expr, jumpTag: Expr): void {
+	const entry = f.let(op("i32Add", cpu, jumpSlot(rip)));
+	const isKnown = op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.tag), op("i64Xor", rip, jumpTag));
+	f.if(isKnown, () => {
+		const record = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record);
+		f.returnCallIndirect(HANDLER_TYPE, [cpu, record], loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee));
+	});
 }
 
 /** Goes to the code for rip in the present mode: (cpu, unused) → exit. */
 defineCore("dispatch", ["i32", "i32"], "i32", (f) => {
 	const cpu = f.param(0);
 	const rip = f.let(loadOp("i64Load", cpu, at("rip")));
-	const entry = f.let(op("i32Add", cpu, jumpSlot(rip)));
-	const isKnown = op(
-		"i32And",
-		op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip),
-		op("i32Eq", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode), loadOp("i32Load", cpu, at("jumpKey"))),
-	);
-	f.if(isKnown, () => {
-		const record = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record);
-		f.returnCallIndirect(HANDLER_TYPE, [cpu, record], loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee));
-	});
+	goTo(f, cpu, rip, loadOp("i64Load", cpu, at("jumpTag")));
 	f.return(i32(EXIT.lookup));
+	f.unreachable();
+});
+
+/** Runs a block that no jump cache need know: (cpu, record) → exit. */
+defineCore("enterBlock", ["i32", "i32"], "i32", (f) => {
+	const [cpu, record] = [f.param(0), f.param(1)];
+	f.returnCallIndirect(HANDLER_TYPE, [cpu, record], loadOp("i32Load", record));
 	f.unreachable();
 });

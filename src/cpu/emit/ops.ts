@@ -51,6 +51,8 @@ export abstract class Ops {
 	protected readonly calls: Callables;
 	/** What is being committed takes effect only on one side of a branch. */
 	protected isConditional = false;
+	/** Added to every request to the memory helpers. */
+	protected readonly accessNotes: number = 0;
 	#pending: PendingWrite[] = [];
 	#modify: ModifyPlace | undefined;
 	readonly #assured = new Set<string>();
@@ -105,7 +107,7 @@ export abstract class Ops {
 	/** Offset of this instruction, and of the next one: i64 in 64-bit code, else i32 (cut to 16 bits in 16-bit code). */
 	abstract rip(): Expr;
 	abstract nextRip(): Expr;
-	/** Gives the instruction up; faultVector and faultErrorCode are set. */
+	/** Gives the instruction up; faultVector and faultErrorCode are set (SINGLE_STEP: it is to be run by single step). */
 	protected abstract exitFault(): void;
 	/** Gives the instruction up: it must be single-stepped. */
 	protected abstract exitSingle(): void;
@@ -216,6 +218,9 @@ export abstract class Ops {
 		this.#pending.push({ condition: condition === undefined ? undefined : this.f.let(condition), commit });
 	}
 
+	/** The next write takes effect only on one side of a branch. */
+	protected beforeConditional(): void {}
+
 	/** Makes the instruction's writes take effect. Called by the reading after the meaning; by hand only in loops. */
 	commit(): void {
 		const pending = this.#pending;
@@ -224,6 +229,7 @@ export abstract class Ops {
 			if (condition === undefined || isConst(condition)) {
 				if (condition === undefined || condition.imm !== 0) commit();
 			} else {
+				this.beforeConditional();
 				this.isConditional = true;
 				this.f.if(condition, commit);
 				this.isConditional = false;
@@ -480,10 +486,7 @@ export abstract class Ops {
 	#slowStore(linear: Expr, bytes: number, value: Expr, isStack: boolean): void {
 		this.f.store(STORES[bytes as 1], this.cpu, value, at("scratch"));
 		const status = this.#miss("missStore", linear, request(bytes, isStack));
-		this.f.if(status, () => {
-			this.f.if(op("i32Eq", status, i32(2)), () => this.exitSingle());
-			this.exitFault();
-		});
+		this.f.if(status, () => this.exitFault());
 	}
 
 	/** Checks a place for reading and writing, so that the store that follows cannot fault. */
@@ -542,11 +545,8 @@ export abstract class Ops {
 
 	/** What the TLB does not know: the core's `missLoad`, `missStore` or `missProbe`. */
 	#miss(name: string, linear: Expr, wanted: number): Expr {
-		this.beforeHelper();
 		const wide = linear.type === "i64" ? linear : op("i64ExtendI32U", linear);
-		const result = this.f.callLet(this.calls.index(name), "i32", [this.cpu, wide, i32(wanted)]);
-		this.afterHelper();
-		return result;
+		return this.f.callLet(this.calls.index(name), "i32", [this.cpu, wide, i32(wanted | this.accessNotes)]);
 	}
 
 	// ---- the stack ----

@@ -2,15 +2,15 @@ import { PAGE_BYTES } from "../../base/units.ts";
 import { CODE_FLAG_PAGES, CODE_FLAGS, type GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import type { CodeBits, DecodeResult, Insn } from "../../x86/decode/insn.ts";
-import { jumpSlotOf } from "../core/memory.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import type { CpuState } from "../state/cpu-state.ts";
-import { at, JUMP_BYTES, JUMP_CACHE, JUMP_ENTRIES, JUMP_ENTRY, JUMP_ENTRY_BYTES, MODE } from "../state/layout.ts";
+import { at, MODE } from "../state/layout.ts";
 import type { HandlerFactory } from "./handlers.ts";
+import type { JumpCache } from "./jump-cache.ts";
 import { REC, RECORD_BYTES, writeRecord } from "./record.ts";
 
 /** Where decoded records live in the engine's area, behind the CPUs' blocks. */
-export const RECORDS_FIRST = 16 * 1024 * 1024;
+export const RECORDS_FIRST = 24 * 1024 * 1024;
 export const RECORDS_END = 64 * 1024 * 1024;
 
 /** Longest run of instructions decoded as one block: a slice may end only between blocks. */
@@ -57,7 +57,6 @@ export interface BlockListener {
 /** Ways of mapping that a block is translated for. */
 const MAX_VARIANTS = 4;
 
-const LOCAL_JUMPS = at("localJumps") >> 2;
 const TWO_PAGES = new Uint8Array(32);
 
 /**
@@ -102,10 +101,10 @@ export class BlockCache {
 	}
 
 	/**
-	 * The block at a CPU's rip, decoded if need be, and put into its jump cache. undefined: the fetch faults (recorded in the
+	 * The block at a CPU's rip, decoded if need be, and put into its jump cache if that is given. undefined: the fetch faults (recorded in the
 	 * state).
 	 */
-	find(state: CpuState, mmu: Mmu): Block | undefined {
+	find(state: CpuState, mmu: Mmu, jumps?: JumpCache): Block | undefined {
 		const modeKey = state.get("modeKey");
 		const i32 = state.i32;
 		const ripLow = i32[at("rip") >> 2] as number;
@@ -142,21 +141,16 @@ export class BlockCache {
 			if (block === undefined) return undefined;
 		}
 		let callee = this.#handlers.head;
-		if (block.regions.length > 0) {
+		let isWide = false;
+		if (jumps !== undefined && block.regions.length > 0) {
 			const region = this.#regionHere(block, mmu, lo, hi);
 			if (region !== undefined) {
 				callee = region.slot;
 				isGlobal &&= this.#areOtherPagesGlobal;
+				isWide = region.otherPages.length > 0;
 			}
 		}
-		const entry = (JUMP_CACHE + jumpSlotOf(ripLow)) >> 2;
-		i32[entry + (JUMP_ENTRY.rip >> 2)] = ripLow;
-		i32[entry + (JUMP_ENTRY.rip >> 2) + 1] = ripHigh;
-		i32[entry + (JUMP_ENTRY.mode >> 2)] = state.get("jumpKey");
-		i32[entry + (JUMP_ENTRY.callee >> 2)] = callee;
-		i32[entry + (JUMP_ENTRY.record >> 2)] = block.record;
-		i32[entry + (JUMP_ENTRY.isGlobal >> 2)] = isGlobal ? 1 : 0;
-		if (!isGlobal) i32[LOCAL_JUMPS] = 1;
+		jumps?.enter({ callee, record: block.record, isGlobal, isWide });
 		return block;
 	}
 
@@ -369,33 +363,6 @@ export class BlockCache {
 		this.#nextRecord = RECORDS_FIRST;
 		this.listener?.allInvalidated();
 		for (const mmu of this.#mmus) mmu.flush(false);
-	}
-}
-
-/** Empties a CPU's jump cache; `keepGlobal` spares targets on global pages. */
-export function flushJumpCache(state: CpuState, keepGlobal: boolean): void {
-	const { i32 } = state;
-	if (keepGlobal && i32[LOCAL_JUMPS] === 0) return;
-	i32[LOCAL_JUMPS] = 0;
-	if (!keepGlobal) {
-		// Mode -1 is nobody's.
-		i32.fill(-1, JUMP_CACHE >> 2, (JUMP_CACHE + JUMP_BYTES) >> 2);
-		return;
-	}
-	const step = JUMP_ENTRY_BYTES >> 2;
-	let entry = JUMP_CACHE >> 2;
-	for (let i = 0; i < JUMP_ENTRIES; i++, entry += step)
-		if (i32[entry + (JUMP_ENTRY.isGlobal >> 2)] === 0) i32[entry + (JUMP_ENTRY.mode >> 2)] = -1;
-}
-
-/** Jumps to the blocks with these head records are looked up again. */
-export function forgetJumps(state: CpuState, records: ReadonlySet<number>): void {
-	const { i32 } = state;
-	const step = JUMP_ENTRY_BYTES >> 2;
-	let entry = JUMP_CACHE >> 2;
-	for (let i = 0; i < JUMP_ENTRIES; i++, entry += step) {
-		if (i32[entry + (JUMP_ENTRY.mode >> 2)] === -1) continue;
-		if (records.has(i32[entry + (JUMP_ENTRY.record >> 2)] as number)) i32[entry + (JUMP_ENTRY.mode >> 2)] = -1;
 	}
 }
 

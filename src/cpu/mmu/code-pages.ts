@@ -1,6 +1,4 @@
 const ENTRIES = 256;
-/** Bits of the filter, hashed by linear page. */
-const FILTER = 4096;
 
 /** Remembers where linear pages are fetched from, and which linear pages may have been fetched at all. */
 export class CodePages {
@@ -11,9 +9,9 @@ export class CodePages {
 	/** A local entry holds `#localStamp`, a global one `#globalStamp`: a flush only moves on to the next stamp. */
 	#localStamp = 1;
 	#globalStamp = -1;
-	readonly #localFilter = new Uint8Array(FILTER);
-	readonly #globalFilter = new Uint8Array(FILTER);
-	#hasLocal = false;
+	/** Every page fetched from since the last flush, by number. */
+	readonly #localPages = new Set<number>();
+	readonly #globalPages = new Set<number>();
 	/** Areas of large pages that were fetched from, by log2 of their size: few, and INVLPG seldom means one. */
 	readonly #largeAreas = new Map<number, Set<number>>();
 	/** Of the last `find` or `add`. */
@@ -36,8 +34,7 @@ export class CodePages {
 		this.#stamp[at] = isGlobal ? this.#globalStamp : this.#localStamp;
 		this.#physPage[at] = physPage;
 		this.isGlobal = isGlobal;
-		(isGlobal ? this.#globalFilter : this.#localFilter)[filterIndex(lo, hi)] = 1;
-		if (!isGlobal) this.#hasLocal = true;
+		(isGlobal ? this.#globalPages : this.#localPages).add(pageOf(lo, hi));
 		if (pageShift > 12) {
 			const areas = this.#largeAreas.get(pageShift);
 			const area = areaOf(lo, hi, pageShift);
@@ -46,20 +43,28 @@ export class CodePages {
 		}
 	}
 
-	/** False: nothing has been fetched through the page's translation since it was last forgotten. */
-	mayHold(lo: number, hi: number, isLarge: boolean): boolean {
-		if (isLarge) for (const [shift, areas] of this.#largeAreas) if (areas.has(areaOf(lo, hi, shift))) return true;
-		const at = filterIndex(lo, hi);
-		return this.#localFilter[at] === 1 || this.#globalFilter[at] === 1;
+	/** Code has been fetched through a large page that the address lies in, since that was last forgotten. */
+	isInLargePage(lo: number, hi: number): boolean {
+		for (const [shift, areas] of this.#largeAreas) if (areas.has(areaOf(lo, hi, shift))) return true;
+		return false;
+	}
+
+	/** Forgets a page. False: nothing had been fetched from it. */
+	drop(lo: number, hi: number): boolean {
+		const page = pageOf(lo, hi);
+		const wasLocal = this.#localPages.delete(page);
+		const wasGlobal = this.#globalPages.delete(page);
+		const at = (lo >>> 12) & (ENTRIES - 1);
+		if (((this.#key[at] as number) & -4096) === (lo & -4096) && this.#high[at] === hi) this.#stamp[at] = 0;
+		return wasLocal || wasGlobal;
 	}
 
 	flush(keepGlobal: boolean): void {
 		this.#localStamp = this.#localStamp === 0x7fff_ffff ? 1 : this.#localStamp + 1;
-		if (this.#hasLocal) this.#localFilter.fill(0);
-		this.#hasLocal = false;
+		if (this.#localPages.size > 0) this.#localPages.clear();
 		if (keepGlobal) return;
 		this.#globalStamp = this.#globalStamp === -0x7fff_ffff ? -1 : this.#globalStamp - 1;
-		this.#globalFilter.fill(0);
+		this.#globalPages.clear();
 		this.#largeAreas.clear();
 	}
 }
@@ -68,6 +73,6 @@ function areaOf(lo: number, hi: number, shift: number): number {
 	return Math.floor((hi * 0x1_0000_0000 + (lo >>> 0)) / 2 ** shift);
 }
 
-function filterIndex(lo: number, hi: number): number {
-	return ((lo >>> 12) ^ (lo >>> 24) ^ hi) & (FILTER - 1);
+function pageOf(lo: number, hi: number): number {
+	return hi * 0x10_0000 + (lo >>> 12);
 }

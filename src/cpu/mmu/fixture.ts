@@ -42,6 +42,7 @@ export class TestCode implements CodeTracker {
 	readonly pages = new Set<number>();
 	readonly stores: { physAddr: number; bytes: number }[] = [];
 	readonly flushes: boolean[] = [];
+	readonly drops: number[] = [];
 	isRunning = false;
 
 	hasCode(physPage: number): boolean {
@@ -57,6 +58,10 @@ export class TestCode implements CodeTracker {
 
 	flushJumps(keepGlobal: boolean): void {
 		this.flushes.push(keepGlobal);
+	}
+
+	dropJumps(lo: number): void {
+		this.drops.push(lo);
 	}
 }
 

@@ -3,7 +3,7 @@ import type { GuestMemory } from "../../machine/memory.ts";
 import type { CpuBoard } from "../../machine/processor.ts";
 import type { CodeTracker } from "../context.ts";
 import type { CpuState } from "../state/cpu-state.ts";
-import { at, MODE, TLB_BYTES, TLB_KERNEL, WALK } from "../state/layout.ts";
+import { at, MODE, SINGLE_STEP, TLB_BYTES, TLB_KERNEL, WALK } from "../state/layout.ts";
 import { ACCESS, CR0, CR4, EFER, VECTOR_AC, VECTOR_GP, VECTOR_PF, VECTOR_SS } from "./access.ts";
 import { CodePages } from "./code-pages.ts";
 import { DataBreakpoints } from "./data-breakpoints.ts";
@@ -27,6 +27,8 @@ const FOUR_GIB = 0x1_0000_0000;
 
 /** Added to the byte count of `slowLoad`, `slowStore`, `slowProbe`: a non-canonical address is #SS, not #GP. */
 export const STACK_ACCESS = 0x100;
+/** Likewise: where a device would have to be asked, the access is not made (SINGLE_STEP). */
+export const FROM_REGION = 0x200;
 
 /** What a store comes to. */
 export const STORE = {
@@ -96,14 +98,24 @@ export class Mmu {
 		if (!this.#prepareData(request, ACCESS.read)) return 0;
 		const first = this.#first;
 		if (this.#second.count === 0 && first.kind !== PAGE.device) return first.host | 0;
+		if (this.#isLeftToStep(request)) return 0;
 		this.#gather(this.#scratch, bytes);
 		return this.#scratch | 0;
 	}
 
 	/** Linear address in arg0, data in `scratch`. Returns a STORE status; nothing is written unless all of it can be. */
 	slowStore(request: number): number {
-		if (!this.#prepareData(request, ACCESS.write)) return STORE.fault;
-		return this.#scatter(this.#scratch);
+		if (!this.#prepareData(request, ACCESS.write) || this.#isLeftToStep(request)) return STORE.fault;
+		const status = this.#scatter(this.#scratch);
+		if (status === STORE.single) this.#i32[FAULT_VECTOR] = SINGLE_STEP;
+		return status;
+	}
+
+	#isLeftToStep(request: number): boolean {
+		if ((request & FROM_REGION) === 0) return false;
+		if (this.#first.kind !== PAGE.device && (this.#second.count === 0 || this.#second.kind !== PAGE.device)) return false;
+		this.#i32[FAULT_VECTOR] = SINGLE_STEP;
+		return true;
 	}
 
 	/**
@@ -111,7 +123,7 @@ export class Mmu {
 	 * through slowLoad and slowStore; 0: fault.
 	 */
 	slowProbe(request: number): number {
-		if (!this.#prepareData(request, ACCESS.write)) return 0;
+		if (!this.#prepareData(request, ACCESS.write) || this.#isLeftToStep(request)) return 0;
 		const first = this.#first;
 		if (this.#second.count !== 0 || first.kind !== PAGE.ram) return -1;
 		if (this.#code.hasCode(Math.floor(first.phys / PAGE_BYTES))) return -1;
@@ -271,9 +283,14 @@ export class Mmu {
 	/** INVLPG. */
 	invalidatePage(lo: number, hi: number): void {
 		this.tables.invalidate(lo, hi);
-		if (!this.#codePages.mayHold(lo, hi, true)) return;
-		this.#codePages.flush(false);
-		this.#code.flushJumps(false);
+		const isLarge = this.#codePages.isInLargePage(lo, hi);
+		if (!isLarge && !this.#codePages.drop(lo, hi)) return;
+		// Offsets in CS are linear addresses in all code that cares for speed.
+		if (!isLarge && ((this.#i32[MODE_KEY] as number) & MODE.flat) !== 0) this.#code.dropJumps(lo);
+		else {
+			this.#codePages.flush(false);
+			this.#code.flushJumps(false);
+		}
 	}
 
 	/** The physical page (address >> 12) has become code: stores to it must come by. */

@@ -117,21 +117,22 @@ const FIELDS = {
 
 	/** MODE_* bits that decoded and translated code depends on. */
 	modeKey: runtime("i32"),
-	/** `modeKey`, and above it a number for the base and limit of CS where they matter: what jump cache entries hold under. */
-	jumpKey: runtime("i32"),
+	/**
+	 * What tells jump cache entries of one mode and code segment from those of others (`jumpTagHigh` makes it; the low half is 0). 64-bit
+	 * code has it in bits 63:56, where canonical addresses have nothing to say; other code in bits 63:32.
+	 */
+	jumpTag: runtime("u64"),
 	/** Level of the INTR pin. */
 	intrLine: runtime("i32"),
 	/** Instructions left in this slice; a block whose count exceeds it is not entered. */
 	budget: runtime("i32"),
 	/** What was taken from `budget` to force an exit (see `requestExit`). */
 	budgetTaken: runtime("i32"),
-	/** 1: the jump cache holds targets on pages that are not global, which a CR3 write voids. */
-	localJumps: runtime("i32"),
 	/** The decoded record that was running when a handler gave up. */
 	exitRecord: runtime("i32"),
-	/** The translated region that last gave up (its slot), and how far rip was from its entry. */
+	/** The translated region that gave up (its slot), at which of its sites; rip is that of its entry. */
 	exitRegion: runtime("i32"),
-	exitDelta: runtime("i32"),
+	exitSite: runtime("i32"),
 	faultVector: runtime("i32"),
 	/** -1: the vector pushes none. */
 	faultErrorCode: runtime("i32"),
@@ -222,12 +223,14 @@ export const WALK = {
 	noXd: 64,
 } as const;
 
-/** The jump cache: linear target and mode → decoded record or translated region. */
-export const JUMP_ENTRIES = 16384;
-export const JUMP_ENTRY_BYTES = 32;
+/** The jump cache: offset in CS and mode → decoded record or translated region, at a hash of the offset. */
+export const JUMP_ENTRIES = 32768;
+export const JUMP_ENTRY_BYTES = 16;
 export const JUMP_BYTES = JUMP_ENTRIES * JUMP_ENTRY_BYTES;
-/** `rip` is the target offset, `mode` the `jumpKey`, `callee` a slot of the function table, `record` its second argument. */
-export const JUMP_ENTRY = { rip: 0, mode: 8, callee: 12, record: 16, isGlobal: 20 } as const;
+/** The tag is the offset, 64 bits, XOR `jumpTag`; `callee` is a slot of the function table, `record` its second argument. */
+export const JUMP_ENTRY = { tag: 0, callee: 8, record: 12 } as const;
+/** 2³² divided by the golden ratio: the product's high bits make the index. */
+export const JUMP_HASH = 0x9e37_79b1 | 0;
 
 export const FIELDS_BYTES = 8192;
 export const TLB_KERNEL = FIELDS_BYTES;
@@ -266,25 +269,32 @@ export const MODE = {
 	step: 32,
 } as const;
 
-/** Bits of `jumpKey` that are `modeKey`'s. */
-export const MODE_BITS = 8;
+/** High half of `jumpTag`. @param segment number of the code segment where its base and limit matter, else 0 */
+export function jumpTagHigh(modeKey: number, segment: number): number {
+	return (modeKey & MODE.codeMask) === MODE.code64 ? modeKey << 24 : (segment << 8) | modeKey;
+}
+
+/** In `faultVector`: no fault, but the instruction must be run by single step (it writes the code that runs it, say). */
+export const SINGLE_STEP = -1;
 
 /** What a handler or region returns to the run loop. */
 export const EXIT = {
 	/** No code known for `rip` in this mode. */
 	lookup: 0,
-	/** `faultVector` (and error code) at the instruction given by `exitRecord`/`exitDelta`. */
+	/** `faultVector` (and error code) at the instruction given by `exitRecord`. */
 	fault: 1,
 	/** The slice is used up, or somebody asked for attention. `rip` is exact. */
 	budget: 2,
 	/** State changed so that the run loop must look again (mode, HLT, interrupt flag); `rip` is exact. */
 	resync: 3,
-	/** The instruction at exitRecord/exitDelta must be run by single step (it writes the code that runs it, say). */
+	/** The instruction at exitRecord must be run by single step (it writes the code that runs it, say). */
 	single: 4,
 	/** A block became hot: `exitRecord` is its head; `rip` is exact. */
 	hot: 5,
-	/** The slice ended inside a repeated instruction, the one at exitRecord/exitDelta; it goes on from its registers. */
+	/** The slice ended inside a repeated instruction, the one at exitRecord; it goes on from its registers. */
 	interrupted: 6,
 	/** The record at exitRecord has gone stale; the instruction has not run. */
 	stale: 7,
+	/** A translated region leaves in the middle: its site tells why and where. */
+	region: 8,
 } as const;

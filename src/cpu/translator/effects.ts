@@ -41,26 +41,42 @@ export function areEqual(a: Effects, b: Effects): boolean {
  * watches what really happens and corrects the expectation when it was wrong.
  */
 export class EffectsTable {
-	readonly #known = new Map<string, Effects>();
+	readonly #known = new Map<number, Map<number, Effects>>();
 
 	/** undefined: never seen. */
 	expect(insn: Insn, modeKey: number): Effects | undefined {
-		return this.#known.get(keyOf(insn, modeKey));
+		return this.#known.get(shapeKey(insn, modeKey))?.get(operandKey(insn));
 	}
 
 	learn(insn: Insn, modeKey: number, effects: Effects): void {
-		this.#known.set(keyOf(insn, modeKey), effects);
+		const key = shapeKey(insn, modeKey);
+		let byOperands = this.#known.get(key);
+		if (byOperands === undefined) {
+			byOperands = new Map();
+			this.#known.set(key, byOperands);
+		}
+		byOperands.set(operandKey(insn), effects);
 	}
 }
 
-/** Everything that register use may hang on: registers by number, immediates where they are counts. */
-function keyOf(insn: Insn, modeKey: number): string {
-	let key = `${insn.row.id},${insn.cc},${insn.opBytes},${insn.addrBits},${insn.rep},${modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat)}`;
+/** Row, condition, sizes, prefix and mode: below 2³¹, which makes keys quick. */
+function shapeKey({ row, cc, opBytes, addrBits, rep }: Insn, modeKey: number): number {
+	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
+	return ((row.id * 32 + (cc & 31)) * 16 + mode) * 64 + (rep & 3) * 16 + ((opBytes >> 2) & 3) * 4 + ((addrBits >> 5) & 3);
+}
+
+const CLASSES = ["gpr", "gpr8h", "seg", "cr", "dr", "mmx", "xmm", "st"];
+
+/** Registers by number, immediates as far as they are counts; below 2⁵³. */
+function operandKey(insn: Insn): number {
+	let key = 0;
 	for (const operand of insn.operands) {
-		if (operand.kind === "reg") key += `r${operand.cls}${operand.index}`;
-		else if (operand.kind === "imm") key += `i${operand.value & 0x3f}`;
-		else key += operand.kind;
+		let code = 0;
+		if (operand.kind === "reg") code = CLASSES.indexOf(operand.cls) * 16 + operand.index;
+		else if (operand.kind === "imm") code = 128 + (operand.value & 63);
+		else code = operand.kind === "mem" ? 192 : operand.kind === "rel" ? 193 : 194;
+		key = key * 256 + code;
 	}
 	const mem = memoryOperand(insn);
-	return mem === undefined ? key : `${key},${mem.base},${mem.index},${mem.seg}`;
+	return mem === undefined ? key : ((key * 32 + mem.base + 1) * 32 + mem.index + 1) * 8 + mem.seg;
 }

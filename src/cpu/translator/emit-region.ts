@@ -1,25 +1,33 @@
-import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
-import { jumpSlot } from "../core/memory.ts";
-import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
+import { goTo } from "../core/memory.ts";
+import { HANDLER_PARAMS } from "../core/registry.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
 import { meaningOf } from "../semantics/meaning.ts";
-import { at, EXIT, JUMP_CACHE, JUMP_ENTRY, MODE } from "../state/layout.ts";
+import { at, EXIT, jumpTagHigh, MODE } from "../state/layout.ts";
 import { dominates } from "./dominators.ts";
 import { areEqual, type Effects, type EffectsTable, noEffects } from "./effects.ts";
 import { RegionFlow } from "./region-flow.ts";
 import type { RegionBlock, RegionGraph, RegionInsn } from "./region-graph.ts";
-import { type FlagKnowledge, RegionOps } from "./region-ops.ts";
+import type { FlagKnowledge } from "./region-locals.ts";
+import { RegionOps } from "./region-ops.ts";
+import type { ExitSite } from "./region-sites.ts";
 
 /** How often a region is emitted again because instructions did other things than expected. */
 const MAX_ATTEMPTS = 3;
 
+export interface EmittedRegion {
+	readonly code: FunctionBuilder;
+	/** What the numbers in `exitSite` mean. */
+	readonly sites: readonly ExitSite[];
+}
+
 /** One region as a function (cpu, record) → exit, for `slot` of the function table. undefined: its instructions never did what was expected of them. */
-export function emitRegion(graph: RegionGraph, calls: Callables, table: EffectsTable, slot: number): FunctionBuilder | undefined {
+export function emitRegion(graph: RegionGraph, calls: Callables, table: EffectsTable, slot: number): EmittedRegion | undefined {
 	for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
 		const emitter = new RegionEmitter(graph, calls, table, slot);
 		const f = emitter.emit();
-		if (emitter.isAsExpected) return f;
+		if (emitter.isAsExpected) return { code: f, sites: emitter.sites };
 	}
 	return undefined;
 }
@@ -69,6 +77,10 @@ class RegionEmitter {
 		this.#isLimited = (graph.modeKey & MODE.flat) === 0;
 	}
 
+	get sites(): readonly ExitSite[] {
+		return this.#ops.sites;
+	}
+
 	emit(): FunctionBuilder {
 		const f = this.#f;
 		const ops = this.#ops;
@@ -82,14 +94,8 @@ class RegionEmitter {
 			ops.storeRip(f, f.get(ops.exitTarget));
 			this.#goOn(f.get(ops.exitTarget));
 		});
-		f.set(ops.budget, op("i32Add", f.get(ops.budget), f.get(ops.exitRefund)));
-		ops.emitLeaveStores();
-		ops.storeBudget();
-		ops.storeRip(f, ops.ripAt(f.get(ops.exitDelta)));
-		f.store("i32Store", ops.cpu, i32(0), at("exitRecord"));
-		f.store("i32Store", ops.cpu, i32(this.#slot), at("exitRegion"));
-		f.store("i32Store", ops.cpu, f.get(ops.exitDelta), at("exitDelta"));
-		f.return(f.get(ops.exitCode));
+		ops.emitLeaving(this.#slot);
+		f.return(i32(EXIT.region));
 		f.unreachable();
 		return this.#withPrologue();
 	}
@@ -99,23 +105,11 @@ class RegionEmitter {
 		const f = this.#f;
 		const { cpu } = this.#ops;
 		const rip = f.let(target.type === "i64" ? target : op("i64ExtendI32U", target));
-		const entry = f.let(op("i32Add", cpu, jumpSlot(rip)));
-		const isKnown = op(
-			"i32And",
-			op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip),
-			op(
-				"i32Eq",
-				loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.mode),
-				this.#isLimited ? loadOp("i32Load", cpu, at("jumpKey")) : i32(this.#graph.modeKey),
-			),
-		);
-		f.if(isKnown, () =>
-			f.returnCallIndirect(
-				HANDLER_TYPE,
-				[cpu, loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record)],
-				loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee),
-			),
-		);
+		const { modeKey } = this.#graph;
+		const tag = this.#isLimited
+			? loadOp("i64Load", cpu, at("jumpTag"))
+			: i64(BigInt.asIntN(64, BigInt(jumpTagHigh(modeKey, 0) >>> 0) << 32n));
+		goTo(f, cpu, rip, tag);
 		if (target.type === "i64") this.#takeBack(target);
 		f.return(i32(EXIT.lookup));
 	}
@@ -160,6 +154,11 @@ class RegionEmitter {
 		return block.predecessors.filter((from) => !this.#isBackward(from, block)).length > 1;
 	}
 
+	/** It has one way in, and what is known of the flags there. */
+	#takesFlags(block: RegionBlock): boolean {
+		return block.predecessors.length === 1 && block !== this.#graph.entry;
+	}
+
 	#tree(block: RegionBlock): void {
 		const merges = block.dominated.filter((child) => this.#isMerge(child)).sort((a, b) => a.order - b.order);
 		if (!this.#isHeader(block)) {
@@ -190,8 +189,10 @@ class RegionEmitter {
 
 	#block(block: RegionBlock): void {
 		const ops = this.#ops;
-		const only = block.predecessors.length === 1 && !this.#isHeader(block) ? block.predecessors[0] : undefined;
-		ops.startBlock(only === undefined ? undefined : this.#flagsAfter.get(only), this.#flow.before(block));
+		ops.startBlock(
+			this.#takesFlags(block) ? this.#flagsAfter.get(block.predecessors[0] as RegionBlock) : undefined,
+			this.#flow.before(block),
+		);
 		const count = block.insns.length;
 		const end = block.insns.at(-1) as RegionInsn;
 		if (this.#isLimited) ops.stayWithin(block.delta, end.delta + end.insn.lengthBytes);
@@ -243,12 +244,12 @@ class RegionEmitter {
 			this.#go(block, block.taken as number);
 			return;
 		}
-		const { state } = ops;
+		const { point } = ops;
 		this.#f.if(
 			condition,
 			() => this.#go(block, block.taken as number),
 			() => {
-				ops.state = state;
+				ops.goBackTo(point);
 				this.#go(block, block.fallThrough as number);
 			},
 		);
@@ -261,11 +262,11 @@ class RegionEmitter {
 		const f = this.#f;
 		this.#flagsAfter.set(block, ops.knowledge);
 		f.endScope();
-		const { state } = ops;
+		const { point } = ops;
 		const target = f.get(ops.exitTarget);
 		for (const site of block.successors) {
 			f.if(op(target.type === "i64" ? "i64Eq" : "i32Eq", target, ops.ripAt(i32(site.delta))), () => this.#go(block, site.delta));
-			ops.state = state;
+			ops.goBackTo(point);
 		}
 		f.beginScope();
 	}
@@ -276,6 +277,7 @@ class RegionEmitter {
 			this.#ops.exitTo(delta);
 			return;
 		}
+		if (!this.#takesFlags(to)) this.#ops.generaliseFlags();
 		if (this.#isBackward(from, to)) {
 			const again = this.#headers.get(to);
 			// A way into the middle of a loop has no structured form: it leaves and comes back by the front door.

@@ -11,6 +11,7 @@ import { EXIT } from "../state/layout.ts";
 import { EffectsTable } from "./effects.ts";
 import { emitRegion } from "./emit-region.ts";
 import { buildGraph, type CodeExtent, FIRST_LIMITS, SECOND_LIMITS } from "./region-graph.ts";
+import type { ExitSite } from "./region-sites.ts";
 
 /** A block that has become hot, and where it was met: the linear address hi:lo as this CPU sees memory. */
 export interface HotBlock {
@@ -30,6 +31,7 @@ interface Wanted extends HotBlock {
 interface Region extends BlockRegion {
 	readonly block: Block;
 	readonly tier: Tier;
+	readonly sites: readonly ExitSite[];
 	/** Slices that have ended in it. */
 	samples: number;
 	readonly extents: readonly CodeExtent[];
@@ -43,7 +45,7 @@ const BATCH = 12;
 /** Slices (of some 200 µs) that a hot block waits for company: a module costs 30 µs whatever is in it. */
 const PATIENCE_TICKS = 4;
 /** Slices that must have ended in a region before it is made again with everything in reach. */
-const SAMPLES_FOR_SECOND = 4;
+const SAMPLES_FOR_SECOND = 8;
 
 export interface TranslatorStats {
 	regions: number;
@@ -65,6 +67,8 @@ export class Translator {
 	#ticks = 0;
 	readonly #byPage = new Map<number, Set<Region>>();
 	readonly #bySlot = new Map<number, Region>();
+	/** By slot. A region that is dropped while it runs still leaves by its sites. */
+	readonly #sites: (readonly ExitSite[])[] = [];
 	readonly #byBlock = new Map<Block, Region[]>();
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
@@ -105,6 +109,11 @@ export class Translator {
 	#want(wanted: Wanted): void {
 		this.#queue.push(wanted);
 		if (this.#queue.length >= BATCH) this.compile();
+	}
+
+	/** What the region in this slot has left for. */
+	siteOf(slot: number, site: number): ExitSite {
+		return (this.#sites[slot] as readonly ExitSite[])[site] as ExitSite;
 	}
 
 	/**
@@ -154,16 +163,16 @@ export class Translator {
 		const otherPages = graph.extents.filter(({ pageIndex }) => pageIndex !== 0).map(({ pageIndex, phys }) => ({ pageIndex, phys }));
 		if (tier === 1 && block.regions.some((known) => isSameMapping(known, otherPages))) return undefined;
 		const slot = this.#engine.reserveSlot();
-		const code = emitRegion(graph, module, this.#effects, slot);
-		if (code === undefined || code.code.length > MAX_REGION_BYTES) {
+		const emitted = emitRegion(graph, module, this.#effects, slot);
+		if (emitted === undefined || emitted.code.code.length > MAX_REGION_BYTES) {
 			this.stats.refused++;
 			this.#engine.releaseSlot(slot);
 			return undefined;
 		}
-		module.add(slot, code, `region${tier} ${block.phys.toString(16)}`);
+		module.add(slot, emitted.code, `region${tier} ${block.phys.toString(16)}`);
 		this.stats.regions++;
 		this.stats.instructions += graph.insnCount;
-		return { slot, otherPages, block, tier, samples: 0, extents: graph.extents, isDead: false };
+		return { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents, isDead: false };
 	}
 
 	#enter(region: Region): void {
@@ -171,6 +180,7 @@ export class Translator {
 		if (region.tier === 2) region.block.regions.unshift(region);
 		else region.block.regions.push(region);
 		this.#bySlot.set(region.slot, region);
+		this.#sites[region.slot] = region.sites;
 		const ofBlock = this.#byBlock.get(region.block);
 		if (ofBlock === undefined) this.#byBlock.set(region.block, [region]);
 		else ofBlock.push(region);

@@ -1,0 +1,425 @@
+import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
+import type { RegOperand } from "../../x86/decode/insn.ts";
+import { HANDLER_PARAMS } from "../core/registry.ts";
+import { condition, type FlagSource, flagImage, type Width } from "../emit/condition.ts";
+import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
+import { ccOp, type FlagKind } from "../state/flags.ts";
+import { at, MODE } from "../state/layout.ts";
+import { type Effects, noEffects } from "./effects.ts";
+import { apply, type FlowState, type RegionUse } from "./region-flow.ts";
+import { type DirtySet, type ExitSite, RegionSites } from "./region-sites.ts";
+
+/** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
+export type FlagKnowledge = FlagSource | undefined;
+
+/** The labels of a region's common ways out. */
+export interface RegionExits {
+	/** Everything but budget and rip is stored: rip = exitTarget; go on by the dispatcher. */
+	readonly indirect: Label;
+	/** `exitSite` says what is to be stored and why. */
+	readonly leave: Label;
+}
+
+export interface RegionPoint {
+	readonly known: FlagKnowledge;
+	readonly state: FlowState;
+}
+
+/**
+ * A region's registers and flags: they live in locals. `state` says at each point which of them the state block does not know,
+ * so that a way out stores those and no others.
+ */
+export abstract class RegionLocals extends Ops {
+	/** What holds at this point; the emitter sets it at each block's start. */
+	state: FlowState;
+	/** What the running instruction has done so far. */
+	effects: Effects = noEffects();
+	exits!: RegionExits;
+	/** Offset of the instruction from the region's entry; instructions of its block not yet run, itself included. */
+	delta = 0;
+	left = 0;
+	/** Nothing looks at the flags between this instruction and one that sets them all. */
+	areFlagsDead = false;
+	readonly budget: number;
+	readonly exitTarget: number;
+	/** Of a computed transfer in 64-bit code, which may turn out to lead nowhere: twice what RSP has moved by, plus 1. */
+	readonly exitUndo: number;
+	/** Offset of the instruction that made it. */
+	readonly exitDelta: number;
+	protected readonly codeBits: number;
+	protected readonly registerType: "i32" | "i64";
+	protected isInMemory = false;
+	readonly #sites = new RegionSites();
+	readonly #exitSite: number;
+	readonly #use: RegionUse;
+	readonly #gprLocals: number[] = [];
+	readonly #xmmLocals = new Map<number, number>();
+	readonly #ripBase: number;
+	readonly #tlb: number;
+	/** The flags' operation and inputs as the state block has them; inputs of operations no wider than 32 bits. */
+	readonly #ccOp: number;
+	readonly #cc: readonly number[];
+	readonly #cc32: readonly number[];
+	/**
+	 * While it is defined and the flags are in locals, its inputs are all there is: the state block's form is worked out where it is
+	 * wanted.
+	 */
+	#known: FlagKnowledge;
+	/** Registers, and whether the flags, that must be loaded at the region's entry. */
+	#gprWanted = 0;
+	#xmmWanted = 0;
+	#areFlagsWanted = false;
+
+	constructor(calls: Callables, modeKey: number, use: RegionUse, state: FlowState) {
+		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
+		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
+		this.#use = use;
+		this.state = state;
+		const mode = modeKey & MODE.codeMask;
+		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
+		this.registerType = this.codeBits === 64 ? "i64" : "i32";
+		for (let i = 0; i < 16; i++) this.#gprLocals.push(f.local(this.registerType));
+		this.budget = f.local("i32");
+		this.#ripBase = f.local(this.registerType);
+		this.#tlb = f.local("i32");
+		this.exitDelta = f.local("i32");
+		this.exitTarget = f.local(this.registerType);
+		this.exitUndo = f.local("i32");
+		this.#exitSite = f.local("i32");
+		this.#ccOp = f.local("i32");
+		this.#cc = [f.local("i64"), f.local("i64"), f.local("i64")];
+		this.#cc32 = [f.local("i32"), f.local("i32"), f.local("i32")];
+	}
+
+	/** The places where the region leaves in the middle, by the number that it leaves with. */
+	get sites(): readonly ExitSite[] {
+		return this.#sites.all;
+	}
+
+	// ---- entry ----
+
+	/** What the function starts with; emitted last, when it is known what the body wants. */
+	emitPrologue(f: FunctionBuilder): void {
+		this.#loadRegisters(f, this.#gprWanted, this.#xmmWanted);
+		f.set(this.budget, loadOp("i32Load", this.cpu, at("budget")));
+		f.set(this.#ripBase, loadOp(this.#gprLoad, this.cpu, at("rip")));
+		f.set(this.#tlb, loadOp("i32Load", this.cpu, at("tlbBase")));
+		if (this.#areFlagsWanted) this.#loadFlags(f);
+	}
+
+	get #gprLoad(): "i32Load" | "i64Load" {
+		return this.registerType === "i64" ? "i64Load" : "i32Load";
+	}
+
+	#loadRegisters(f: FunctionBuilder, gpr: number, xmm: number): void {
+		for (const i of bits(gpr)) f.set(this.#gprLocals[i] as number, loadOp(this.#gprLoad, this.cpu, at("gpr", i)));
+		for (const i of bits(xmm)) f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
+	}
+
+	#loadFlags(f: FunctionBuilder): void {
+		f.set(this.#ccOp, loadOp("i32Load", this.cpu, at("ccOp")));
+		for (const [i, name] of FLAG_INPUTS.entries()) f.set(this.#cc[i] as number, loadOp("i64Load", this.cpu, at(name)));
+	}
+
+	/** At the start of a block: what its only predecessor left, or nothing. */
+	startBlock(known: FlagKnowledge, state: FlowState): void {
+		this.#known = known;
+		this.state = { ...state };
+		this.forgetAssured();
+	}
+
+	/** What holds here, to be gone back to when other blocks have been emitted in between. */
+	get point(): RegionPoint {
+		return { known: this.#known, state: { ...this.state } };
+	}
+
+	goBackTo({ known, state }: RegionPoint): void {
+		this.#known = known;
+		this.state = { ...state };
+	}
+
+	protected tlb(): Expr {
+		return this.f.get(this.#tlb);
+	}
+
+	/** ripBase + a run-time offset. */
+	ripAt(delta: Expr): Expr {
+		const base = this.f.get(this.#ripBase);
+		if (base.type === "i64") return op("i64Add", base, op("i64ExtendI32S", delta));
+		return op("i32Add", base, delta);
+	}
+
+	/** The same with a constant, which may lie further off than 32 bits reach. */
+	protected ripPlus(delta: number): Expr {
+		if (!this.is64 || delta === (delta | 0)) return this.ripAt(i32(delta));
+		return op("i64Add", this.ripAt(i32(0)), i64(delta));
+	}
+
+	// ---- ways out ----
+
+	storeRip(f: FunctionBuilder, value: Expr): void {
+		f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("rip"));
+	}
+
+	storeBudget(): void {
+		this.f.store("i32Store", this.cpu, this.f.get(this.budget), at("budget"));
+	}
+
+	/** What the state block does not know here. Where that hangs on the way here, locals must hold what the block holds. */
+	#dirty(): DirtySet {
+		if (this.isInMemory) return { gpr: 0, xmm: 0, flags: undefined };
+		const { state } = this;
+		this.#gprWanted |= state.gprDirty & ~state.gprHeld;
+		this.#xmmWanted |= state.xmmDirty & ~state.xmmHeld;
+		if (state.flags === "either") this.#areFlagsWanted = true;
+		return { gpr: state.gprDirty, xmm: state.xmmDirty, flags: state.flags === "memory" ? undefined : (this.#known ?? "any") };
+	}
+
+	#store({ gpr, xmm, flags }: DirtySet): void {
+		const f = this.f;
+		for (const i of bits(gpr)) {
+			const value = f.get(this.#gprLocals[i] as number);
+			f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("gpr", i));
+		}
+		for (const i of bits(xmm)) f.store("v128Store", this.cpu, f.get(this.#xmmLocal(i)), at("xmm", i));
+		if (flags === undefined) return;
+		if (flags === "any") {
+			f.store("i32Store", this.cpu, f.get(this.#ccOp), at("ccOp"));
+			for (const [i, name] of FLAG_INPUTS.entries()) f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(name));
+		} else this.#storeSource(flags);
+	}
+
+	#storeSource(source: FlagSource): void {
+		this.f.store("i32Store", this.cpu, i32(ccOp(source.kind, source.width)), at("ccOp"));
+		const inputs = [source.x, source.y, source.z];
+		for (let i = 0; i < inputCount(source.kind); i++)
+			this.f.store("i64Store", this.cpu, wide(inputs[i] as Expr), at(FLAG_INPUTS[i] as "ccX"));
+	}
+
+	/** Everything that the state block does not know goes there. The state stays as it is: this is a way out, or a copy. */
+	protected spill(): void {
+		this.#store(this.#dirty());
+	}
+
+	protected spillFlags(): void {
+		if (this.isInMemory) return;
+		this.#store({ gpr: 0, xmm: 0, flags: this.#dirty().flags });
+	}
+
+	/** Leaves for `exitTarget`. */
+	exitIndirect(): void {
+		this.spill();
+		this.f.br(this.exits.indirect);
+	}
+
+	/** Leaves for another place of the same code, `delta` bytes from the entry. */
+	exitTo(delta: number): void {
+		this.f.set(this.exitTarget, this.ripPlus(delta));
+		this.exitIndirect();
+	}
+
+	/** Leaves in the middle, for the run loop to see to `code`. `refund`: instructions charged and not run. */
+	protected leave(code: number, delta = this.delta, refund = this.left): void {
+		this.f.set(this.#exitSite, i32(this.#sites.add({ code, delta, refund, dirty: this.#dirty() })));
+		this.f.br(this.exits.leave);
+	}
+
+	/** What follows the `leave` label: stores what the site's dirty set says, and tells the run loop where that was. */
+	emitLeaving(slot: number): void {
+		this.#sites.emitStores(this.f, this.f.get(this.#exitSite), (dirty) => this.#store(dirty));
+		this.storeBudget();
+		this.storeRip(this.f, this.ripAt(i32(0)));
+		this.setField32("exitRegion", i32(slot));
+		this.setField32("exitSite", this.f.get(this.#exitSite));
+	}
+
+	// ---- registers ----
+
+	#number(ref: GprRef): { index: number; isHigh: boolean } {
+		if ("index" in ref) return { index: ref.index, isHigh: false };
+		const operand = this.insn.operands[ref.operand] as RegOperand;
+		return { index: operand.index, isHigh: operand.cls === "gpr8h" };
+	}
+
+	protected gprGet(ref: GprRef, width: Width): Expr {
+		const { index, isHigh } = this.#number(ref);
+		const whole = this.gpr(index);
+		if (width === 64) return whole;
+		const low = whole.type === "i64" ? op("i32WrapI64", whole) : whole;
+		if (width === 32) return low;
+		if (width === 16) return op("i32And", low, i32(0xffff));
+		return op("i32And", isHigh ? op("i32ShrU", low, i32(8)) : low, i32(0xff));
+	}
+
+	/** A whole register, of `registerType`. */
+	protected gpr(index: number): Expr {
+		if (this.isInMemory) return loadOp(this.#gprLoad, this.cpu, at("gpr", index));
+		const bit = 1 << index;
+		this.effects.gprRead |= bit;
+		if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
+		return this.f.get(this.#gprLocals[index] as number);
+	}
+
+	protected gprSet(ref: GprRef, width: Width, value: Expr): void {
+		const { index, isHigh } = this.#number(ref);
+		const isWide = this.registerType === "i64";
+		const f = this.f;
+		let whole: Expr;
+		if (width === 64) whole = value;
+		else if (width === 32) whole = isWide ? op("i64ExtendI32U", value) : value;
+		else {
+			const mask = width === 16 ? 0xffff : isHigh ? 0xff00 : 0xff;
+			const kept = op("i32And", value, i32(width === 16 ? 0xffff : 0xff));
+			const placed = isHigh ? op("i32Shl", kept, i32(8)) : kept;
+			const old = this.gpr(index);
+			whole = isWide
+				? op("i64Or", op("i64And", old, i64(~BigInt(mask))), op("i64ExtendI32U", placed))
+				: op("i32Or", op("i32And", old, i32(~mask)), placed);
+		}
+		if (this.isInMemory) {
+			f.store("i64Store", this.cpu, whole.type === "i64" ? whole : op("i64ExtendI32U", whole), at("gpr", index));
+			return;
+		}
+		f.set(this.#gprLocals[index] as number, whole);
+		const bit = 1 << index;
+		this.effects.gprWritten |= bit;
+		this.state.gprDirty |= bit;
+		if (this.isConditional) {
+			if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
+			return;
+		}
+		this.effects.gprAlways |= bit;
+		this.state.gprHeld |= bit;
+	}
+
+	#xmmLocal(i: number): number {
+		let local = this.#xmmLocals.get(i);
+		if (local === undefined) {
+			local = this.f.local("v128");
+			this.#xmmLocals.set(i, local);
+		}
+		return local;
+	}
+
+	protected xmmGet(ref: GprRef): Expr {
+		const { index } = this.#number(ref);
+		if (this.isInMemory) return loadOp("v128Load", this.cpu, at("xmm", index));
+		const bit = 1 << index;
+		this.effects.xmmRead |= bit;
+		if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
+		return this.f.get(this.#xmmLocal(index));
+	}
+
+	protected xmmSet(ref: GprRef, value: Expr): void {
+		const { index } = this.#number(ref);
+		if (this.isInMemory) {
+			this.f.store("v128Store", this.cpu, value, at("xmm", index));
+			return;
+		}
+		this.f.set(this.#xmmLocal(index), value);
+		const bit = 1 << index;
+		this.effects.xmmWritten |= bit;
+		this.state.xmmDirty |= bit;
+		if (this.isConditional) {
+			if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
+			return;
+		}
+		this.effects.xmmAlways |= bit;
+		this.state.xmmHeld |= bit;
+	}
+
+	/** Everything goes to the state block, `body` works there, and everything comes back. */
+	protected throughMemory(body: () => void): void {
+		this.spill();
+		this.isInMemory = true;
+		body();
+		this.isInMemory = false;
+		this.#loadRegisters(this.f, this.#use.gpr, this.#use.xmm);
+		this.#loadFlags(this.f);
+		this.effects.isInMemory = true;
+		apply(this.state, this.effects, this.#use);
+		this.#known = undefined;
+	}
+
+	// ---- flags ----
+
+	get knowledge(): FlagKnowledge {
+		return this.#known;
+	}
+
+	protected applyFlags(source: FlagSource): void {
+		const { f, state } = this;
+		if (this.isInMemory) {
+			this.#storeSource(source);
+			return;
+		}
+		const inputs = [source.x, source.y, source.z];
+		const count = inputCount(source.kind);
+		if (this.isConditional) {
+			// On the other side of the branch the locals hold what they held: `beforeConditional` has seen to that.
+			f.set(this.#ccOp, i32(ccOp(source.kind, source.width)));
+			for (let i = 0; i < count; i++) f.set(this.#cc[i] as number, wide(inputs[i] as Expr));
+			if (this.effects.flags === "none") this.effects.flags = "sometimes";
+			if (state.flags === "memory") state.flags = "either";
+			if (state.flags === "either") this.#areFlagsWanted = true;
+			this.#known = undefined;
+			return;
+		}
+		this.effects.flags = "always";
+		state.flags = "locals";
+		const isWide = source.x.type === "i64";
+		const locals = isWide ? this.#cc : this.#cc32;
+		const none = isWide ? i64(0) : i32(0);
+		if (!this.areFlagsDead) for (let i = 0; i < count; i++) f.set(locals[i] as number, inputs[i] as Expr);
+		const [x, y, z] = locals.map((local, i) => (i < count ? f.get(local) : none)) as [Expr, Expr, Expr];
+		this.#known = { kind: source.kind, width: source.width, x, y, z };
+	}
+
+	protected override beforeConditional(): void {
+		this.generaliseFlags();
+	}
+
+	/** Puts known flags into the form that every way to a place can have: before ways come together. */
+	generaliseFlags(): void {
+		const known = this.#known;
+		if (known === undefined || this.state.flags === "memory" || this.isInMemory) return;
+		this.f.set(this.#ccOp, i32(ccOp(known.kind, known.width)));
+		const inputs = [known.x, known.y, known.z];
+		if (known.x.type === "i32") for (let i = 0; i < inputCount(known.kind); i++) this.f.set(this.#cc[i] as number, wide(inputs[i] as Expr));
+	}
+
+	override flagsToKeep(): Expr {
+		return this.areFlagsDead ? i32(0) : this.arithmeticFlags();
+	}
+
+	condition(cc: number): Expr {
+		if (!this.isInMemory && this.#known !== undefined) return this.f.let(condition(this.#known, cc));
+		this.spillFlags();
+		const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);
+		return cc & 1 ? this.f.let(op("i32Eqz", even)) : even;
+	}
+
+	arithmeticFlags(): Expr {
+		if (!this.isInMemory && this.#known !== undefined) return this.f.let(flagImage(this.#known));
+		this.spillFlags();
+		return this.core("arithmeticFlags", "i32", this.cpu);
+	}
+}
+
+const FLAG_INPUTS = ["ccX", "ccY", "ccZ"] as const;
+
+const wide = (e: Expr): Expr => (e.type === "i64" ? e : op("i64ExtendI32S", e));
+
+/** Inputs that an operation's flags hang on (state/flags.ts). */
+function inputCount(kind: FlagKind): number {
+	if (kind === "image" || kind === "logic") return 1;
+	return kind === "adc" || kind === "sbb" ? 3 : 2;
+}
+
+/** Numbers of the bits that are set. */
+function bits(mask: number): number[] {
+	const found: number[] = [];
+	for (let rest = mask; rest !== 0; rest &= rest - 1) found.push(31 - Math.clz32(rest & -rest));
+	return found;
+}
