@@ -1,6 +1,7 @@
 import { assert } from "../../base/assert.ts";
-import type { PhysAddr } from "../../base/units.ts";
+import { MIB, type PhysAddr } from "../../base/units.ts";
 import { BusConflictError, type IoBus } from "../../machine/bus.ts";
+import { unimplemented } from "../../machine/device.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
 import type { PciBar, PciFunction } from "../../machine/pci.ts";
 import type { Wire } from "../../machine/wire.ts";
@@ -97,6 +98,12 @@ export class PciBus {
 
 	#claim(owner: string, bar: PciBar): boolean {
 		if (bar.address === 0 || bar.address + bar.sizeBytes > PHYSICAL_LIMIT) return false;
+		// The first megabyte is the PAM registers' to hand out between RAM, ROM and the video window: whenever those change, a BAR
+		// there would have to give way. Nobody's firmware or driver puts one there.
+		if (bar.kind !== "io" && bar.address < MIB) {
+			unimplemented("pci", "memory BAR below 1 MiB");
+			return false;
+		}
 		try {
 			if (bar.kind === "io") this.#host.ports.claim(owner, bar.address, bar.sizeBytes, bar.handler);
 			else this.#host.memory.claim(owner, bar.address, bar.sizeBytes, bar.handler);

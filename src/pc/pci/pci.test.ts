@@ -281,3 +281,15 @@ test("82441FX PAM: ROM shows through until a range is shadowed", () => {
 	setAllPam(bridge, 0);
 	expect(memory.readPhys(0xf_fff0, 1)).toBe(0x5a);
 });
+
+test("a memory BAR moved below 1 MiB is not decoded, so that PAM finds its ranges free", () => {
+	const shadow = new ShadowMap(memory);
+	const bridge = makeHostBridge((ranges) => shadow.apply(ranges));
+	configWrite(2, 0x14, 4, 0xc_4000);
+	configWrite(2, 4, 2, 7);
+	expect(memory.readPhys(0xc_4000, 4)).toBe(0xffff_ffff);
+	setAllPam(bridge, 3);
+	memory.writePhys(0xc_4000, 4, 5);
+	expect(memory.readPhys(0xc_4000, 4)).toBe(5);
+	expect(log).toEqual([]);
+});
