@@ -17,6 +17,18 @@ const ARGUMENT_COUNTS: Readonly<Record<string, number>> = { slowLoad: 2, slowSto
 
 type Entry = (cpu: number, record: number) => number;
 
+const cores = new Map<string, WebAssembly.Module>();
+
+/** The core module; compiled once for all machines of a size, since forks have to be quick. */
+function compiledCore(memoryPages: number, counts: ReadonlyMap<string, number>, isNamed: boolean): WebAssembly.Module {
+	const key = `${memoryPages} ${isNamed} ${[...counts].join(" ")}`;
+	const known = cores.get(key);
+	if (known !== undefined) return known;
+	const module = new WebAssembly.Module(buildCoreModule(memoryPages, counts, isNamed));
+	cores.set(key, module);
+	return module;
+}
+
 /**
  * What generated code lives in: the memory, the function table, the core module's functions and the helpers. One for all
  * CPUs that run in a worker.
@@ -41,7 +53,7 @@ export class EngineModule {
 		this.table = new WebAssembly.Table({ element: "anyfunc", initial: 4096 });
 		this.#helpers = helpers;
 		const counts = new Map(Object.keys(helpers).map((name) => [name, ARGUMENT_COUNTS[name] ?? 4]));
-		const module = new WebAssembly.Module(buildCoreModule(this.memoryPages, counts, isNamed));
+		const module = compiledCore(this.memoryPages, counts, isNamed);
 		const instance = new WebAssembly.Instance(module, { engine: { memory, table: this.table }, helpers });
 		this.#core = instance.exports;
 	}

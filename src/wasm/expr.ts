@@ -1,5 +1,7 @@
 import { OP, type OpName, type ValueType } from "./opcodes.ts";
 
+const NONE: readonly Expr[] = [];
+
 /**
  * A pure expression tree, emitted where it is used. Trees that read a mutable local or memory are valid only until that
  * changes; `FunctionBuilder.let` pins a value down.
@@ -14,17 +16,27 @@ export interface Expr {
 	readonly align: number;
 }
 
-const NONE: readonly Expr[] = [];
 
 function node(type: ValueType, op: number, args: readonly Expr[], imm?: number | bigint | Uint8Array, align = 0): Expr {
 	return { type, op, args, imm, align };
 }
 
+/** Constants from −64 to 255 are made once: they are most of all. */
+const SMALL_FIRST = -64;
+const SMALL_COUNT = 320;
+const smallI32 = Array.from({ length: SMALL_COUNT }, (_, n) => node("i32", OP.i32Const, NONE, n + SMALL_FIRST));
+const smallI64 = Array.from({ length: SMALL_COUNT }, (_, n) => node("i64", OP.i64Const, NONE, BigInt(n + SMALL_FIRST)));
+
 export function i32(value: number): Expr {
-	return node("i32", OP.i32Const, NONE, value | 0);
+	const small = smallI32[value - SMALL_FIRST];
+	return small ?? node("i32", OP.i32Const, NONE, value | 0);
 }
 
 export function i64(value: bigint | number): Expr {
+	if (typeof value === "number") {
+		const small = smallI64[value - SMALL_FIRST];
+		if (small !== undefined) return small;
+	}
 	return node("i64", OP.i64Const, NONE, BigInt.asIntN(64, BigInt(value)));
 }
 
@@ -113,10 +125,14 @@ export function op(name: OpName, ...args: Expr[]): Expr {
 	return node(resultType(name), OP[name], args);
 }
 
+const both = (...names: string[]): ReadonlySet<string> => new Set(names.flatMap((name) => [`i32${name}`, `i64${name}`]));
+const UNCHANGED_BY_ZERO = both("Add", "Sub", "Or", "Xor", "Shl", "ShrS", "ShrU", "Rotl", "Rotr");
+const ZERO_LEAVES = both("Add", "Or", "Xor");
+
 function identity(name: OpName, a: Expr, b: Expr): Expr | undefined {
 	if (isConst(b)) {
 		const zero = b.imm === 0 || b.imm === 0n;
-		if (zero && /^i(32|64)(Add|Sub|Or|Xor|Shl|ShrS|ShrU|Rotl|Rotr)$/.test(name)) return a;
+		if (zero && UNCHANGED_BY_ZERO.has(name)) return a;
 		if (name === "i32And" && b.imm === -1) return a;
 		if (name === "i64And" && b.imm === -1n) return a;
 		// Fold a chain of additions of constants.
@@ -128,7 +144,7 @@ function identity(name: OpName, a: Expr, b: Expr): Expr | undefined {
 		if (name === "i32And" && a.op === OP.i32And && isConst(a.args[1] as Expr))
 			return op("i32And", a.args[0] as Expr, i32(num(a.args[1] as Expr) & num(b)));
 	}
-	if (isConst(a) && (a.imm === 0 || a.imm === 0n) && /^i(32|64)(Add|Or|Xor)$/.test(name)) return b;
+	if (isConst(a) && (a.imm === 0 || a.imm === 0n) && ZERO_LEAVES.has(name)) return b;
 	return undefined;
 }
 

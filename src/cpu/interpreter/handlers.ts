@@ -9,7 +9,6 @@ import { InterpreterOps } from "./interpreter-ops.ts";
 import { REC, RECORD_BYTES, shapeOf } from "./record.ts";
 
 interface Wanted {
-	readonly key: string;
 	readonly slot: number;
 	readonly insn: Insn;
 	readonly modeKey: number;
@@ -18,7 +17,9 @@ interface Wanted {
 /** Makes handlers as instruction shapes turn up, in batches, and knows their slots in the function table. */
 export class HandlerFactory {
 	readonly #engine: EngineModule;
-	readonly #slots = new Map<string, number>();
+	/** By the two halves of an instruction's shape. */
+	readonly #slots = new Map<number, Map<number | string, number>>();
+	#count = 0;
 	#wanted: Wanted[] = [];
 	/** Fixed handlers: start of a block, end of one without a jump, code that is no more, and #UD, #GP. */
 	readonly head: number;
@@ -44,19 +45,25 @@ export class HandlerFactory {
 	}
 
 	get count(): number {
-		return this.#slots.size;
+		return this.#count;
 	}
 
 	/** Slot of the handler for an instruction; it exists after the next `flush`. */
 	slotFor(insn: Insn, modeKey: number): number {
 		const meaning = meaningOf(insn);
 		if (meaning === undefined) return this.undefinedOpcode;
-		const key = shapeOf(insn, modeKey, meaning.specialise);
-		const known = this.#slots.get(key);
+		const { base, operands } = shapeOf(insn, modeKey, meaning.specialise);
+		let byOperands = this.#slots.get(base);
+		if (byOperands === undefined) {
+			byOperands = new Map();
+			this.#slots.set(base, byOperands);
+		}
+		const known = byOperands.get(operands);
 		if (known !== undefined) return known;
 		const slot = this.#engine.reserveSlot();
-		this.#slots.set(key, slot);
-		this.#wanted.push({ key, slot, insn, modeKey });
+		byOperands.set(operands, slot);
+		this.#count++;
+		this.#wanted.push({ slot, insn, modeKey });
 		return slot;
 	}
 
@@ -64,11 +71,11 @@ export class HandlerFactory {
 	flush(): void {
 		if (this.#wanted.length === 0) return;
 		const module = this.#engine.newModule();
-		for (const { key, slot, insn, modeKey } of this.#wanted) {
+		for (const { slot, insn, modeKey } of this.#wanted) {
 			const ops = new InterpreterOps(module, modeKey);
 			ops.insn = insn;
 			meaningOf(insn)?.emit(ops);
-			module.add(slot, ops.finish(), `${insn.mnemonic} ${key}`);
+			module.add(slot, ops.finish(), `${insn.mnemonic} ${insn.opBytes} ${insn.row.id}`);
 		}
 		this.#wanted = [];
 		module.instantiate();

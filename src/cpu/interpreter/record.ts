@@ -90,25 +90,44 @@ function setNumber64(view: DataView, offset: number, value: number): void {
 	view.setInt32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
 }
 
-const OPERAND_CODE: Record<Operand["kind"], number> = { reg: 1, mem: 2, imm: 3, imm64: 4, rel: 5, far: 6 };
-
 /**
- * What of an instruction a handler is compiled for, as a string key: everything that `Ops` may look at, and nothing that the
- * record tells.
+ * What of an instruction a handler is compiled for: everything that `Ops` may look at, and nothing that the record tells. `base` says
+ * what the table row does, sizes, prefix and mode (below 2³¹, which makes keys quick); `operands` their kinds, and the values that the
+ * meaning is specialised for.
  */
-export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" | "reg" | "all"): string {
-	let kinds = 0;
-	let extra = "";
-	for (const operand of insn.operands) {
-		kinds = kinds * 8 + OPERAND_CODE[operand.kind];
-		if (operand.kind === "mem") extra += operand.seg >= 4 ? "f" : operand.seg === 2 ? "s" : operand.seg === 1 ? "c" : "m";
-		else if (operand.kind === "imm" && (specialise === "imm" || specialise === "all")) extra += `i${operand.value}`;
-		else if (operand.kind === "reg") {
-			if (specialise === "reg" || specialise === "all") extra += `r${operand.index}`;
-			if (operand.cls === "gpr8h") extra += "h";
-		}
-	}
-	const sizes = (insn.opBytes << 8) | insn.addrBits;
+export interface Shape {
+	readonly base: number;
+	readonly operands: number | string;
+}
+
+export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" | "reg" | "all"): Shape {
+	const { row, cc, opBytes, addrBits, rep } = insn;
 	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
-	return `${insn.row.id},${insn.cc},${sizes},${mode},${insn.rep === 0 ? 0 : insn.rep & 1 ? 2 : 1},${kinds},${extra}`;
+	const prefix = rep === 0 ? 0 : rep & 1 ? 2 : 1;
+	const base = ((row.id * 32 + (cc & 31)) * 16 + mode) * 64 + prefix * 16 + ((opBytes >> 2) & 3) * 4 + ((addrBits >> 5) & 3);
+	let kinds = 0;
+	let values = "";
+	for (const operand of insn.operands) {
+		kinds = kinds * 16 + operandKind(operand);
+		if (operand.kind === "imm" && (specialise === "imm" || specialise === "all")) values += `i${operand.value}`;
+		else if (operand.kind === "reg" && (specialise === "reg" || specialise === "all")) values += `r${operand.index}`;
+	}
+	return { base, operands: values === "" ? kinds : `${kinds}${values}` };
+}
+
+function operandKind(operand: Operand): number {
+	switch (operand.kind) {
+		case "reg":
+			return operand.cls === "gpr8h" ? 2 : 1;
+		case "mem":
+			return operand.seg >= 4 ? 3 : operand.seg === 2 ? 4 : operand.seg === 1 ? 5 : 6;
+		case "imm":
+			return 7;
+		case "imm64":
+			return 8;
+		case "rel":
+			return 9;
+		default:
+			return 10;
+	}
 }

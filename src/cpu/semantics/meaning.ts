@@ -31,26 +31,29 @@ const NOT_OFFERED: ReadonlySet<string> = new Set(["vmx", "svm", "smx", "monitor"
 
 /** What an instruction does, or undefined when it is an undefined opcode on this CPU. */
 export function meaningOf(insn: Insn): BoundMeaning | undefined {
-	if (NOT_OFFERED.has(insn.row.feature)) {
-		// Without LZCNT and BMI1 their F3 prefix is ignored, and they are BSR and BSF.
-		const older = insn.mnemonic === "LZCNT" ? "BSR" : insn.mnemonic === "TZCNT" ? "BSF" : undefined;
-		if (older === undefined) return undefined;
-		return bind(insn, older);
-	}
-	return bind(insn, keyOf(insn));
+	if (!NOT_OFFERED.has(insn.row.feature)) return bound(keyOf(insn));
+	// Without LZCNT and BMI1 their F3 prefix is ignored, and they are BSR and BSF.
+	const older = insn.mnemonic === "LZCNT" ? "BSR" : insn.mnemonic === "TZCNT" ? "BSF" : undefined;
+	return older === undefined ? undefined : bound(older);
 }
 
-function bind(insn: Insn, key: string): BoundMeaning | undefined {
+const known = new Map<string, BoundMeaning>();
+
+function bound(key: string): BoundMeaning | undefined {
+	const made = known.get(key);
+	if (made !== undefined) return made;
 	const semantics = semanticsOf(key);
 	if (semantics === undefined) {
 		unimplemented("cpu", key);
 		return undefined;
 	}
-	return {
+	const meaning: BoundMeaning = {
 		specialise: semantics.specialise,
 		emit(o) {
-			if (insn.row.cpl0) o.raiseIf(o.field32("cpl"), 13, 0);
+			if (o.insn.row.cpl0) o.raiseIf(o.field32("cpl"), 13, 0);
 			semantics.meaning(o);
 		},
 	};
+	known.set(key, meaning);
+	return meaning;
 }

@@ -3,6 +3,7 @@ import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
 import { goTo } from "../core/memory.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
+import type { Operand } from "../../x86/decode/insn.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT, jumpTagHigh, MODE } from "../state/layout.ts";
 import { dominates } from "./dominators.ts";
@@ -38,17 +39,25 @@ const SETS_ALL_FLAGS: ReadonlySet<string> = new Set(["ADD", "SUB", "CMP", "AND",
 const NO_FLAGS: ReadonlySet<string> = new Set(["MOV", "MOVZX", "MOVSX", "MOVSXD", "LEA", "NOT", "BSWAP", "NOP", "XCHG", "CBW", "CWD"]);
 
 /**
- * Whether the flags after the n-th instruction are overwritten before anybody can see them. An instruction with a memory
- * operand may fault, and then they are seen.
+ * By instruction: whether the flags after it are overwritten before anybody can see them. An instruction with a memory operand may
+ * fault, and then they are seen.
  */
-function areFlagsDeadAfter(block: RegionBlock, n: number): boolean {
-	for (const { insn } of block.insns.slice(n + 1)) {
-		const isPlain = insn.operands.every((operand) => (operand.kind === "reg" && operand.cls.startsWith("gpr")) || operand.kind === "imm");
-		if (!isPlain && insn.mnemonic !== "LEA") return false;
-		if (SETS_ALL_FLAGS.has(insn.mnemonic)) return true;
-		if (!NO_FLAGS.has(insn.mnemonic)) return false;
+function findDeadFlags({ insns }: RegionBlock): boolean[] {
+	const found = new Array<boolean>(insns.length);
+	let isDead = false;
+	for (let n = insns.length - 1; n >= 0; n--) {
+		found[n] = isDead;
+		const { mnemonic, operands } = (insns[n] as RegionInsn).insn;
+		const isPlain = mnemonic === "LEA" || operands.every(isPlainOperand);
+		if (!isPlain) isDead = false;
+		else if (SETS_ALL_FLAGS.has(mnemonic)) isDead = true;
+		else if (!NO_FLAGS.has(mnemonic)) isDead = false;
 	}
-	return false;
+	return found;
+}
+
+function isPlainOperand(operand: Operand): boolean {
+	return (operand.kind === "reg" && (operand.cls === "gpr" || operand.cls === "gpr8h")) || operand.kind === "imm";
 }
 
 class RegionEmitter {
@@ -197,13 +206,14 @@ class RegionEmitter {
 		const end = block.insns.at(-1) as RegionInsn;
 		if (this.#isLimited) ops.stayWithin(block.delta, end.delta + end.insn.lengthBytes);
 		ops.charge(block.delta, count);
+		const deadFlags = findDeadFlags(block);
 		for (const [i, { insn, delta }] of block.insns.entries()) {
 			const effects = noEffects();
 			ops.effects = effects;
 			ops.insn = insn;
 			ops.delta = delta;
 			ops.left = count - i;
-			ops.areFlagsDead = areFlagsDeadAfter(block, i);
+			ops.areFlagsDead = deadFlags[i] as boolean;
 			ops.isEnded = false;
 			ops.isCalleeInside = insn.row.flow === "call" && block.taken !== undefined && block.successors.length > 0;
 			// What a branch leads to is emitted inside it, by the same `ops`: afterwards its fields tell of other instructions.

@@ -1,6 +1,7 @@
 import type { Expr } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import type { FlagSource } from "../emit/condition.ts";
+import { ccOp } from "../state/flags.ts";
 
 /** What the state block does not know at some point: registers by bit, and the flags' form in locals. */
 export interface DirtySet {
@@ -28,30 +29,35 @@ interface Group {
 /** A region's exit sites. Those with the same dirty set share the code that stores it. */
 export class RegionSites {
 	readonly all: ExitSite[] = [];
-	readonly #groups = new Map<string, Group>();
+	/** By `groupKey` and XMM registers. */
+	readonly #groups = new Map<number, Map<number, Group>>();
+	readonly #inOrder: Group[] = [];
 	readonly #groupOf: number[] = [];
-	readonly #numbers = new Map<string, number>();
 
 	/** Its number, from 0. */
 	add({ code, delta, refund, dirty }: ExitSite & { readonly dirty: DirtySet }): number {
-		const form = typeof dirty.flags === "object" ? `${dirty.flags.kind}${dirty.flags.width}` : dirty.flags;
-		const key = `${dirty.gpr},${dirty.xmm},${form}`;
-		const siteKey = `${code},${delta},${refund},${key}`;
-		const known = this.#numbers.get(siteKey);
-		if (known !== undefined) return known;
-		let group = this.#groups.get(key);
-		if (group === undefined) {
-			group = { number: this.#groups.size, dirty };
-			this.#groups.set(key, group);
-		}
-		this.#groupOf.push(group.number);
-		this.#numbers.set(siteKey, this.all.length);
+		this.#groupOf.push(this.#group(dirty).number);
 		return this.all.push({ code, delta, refund }) - 1;
+	}
+
+	#group(dirty: DirtySet): Group {
+		const key = groupKey(dirty);
+		let byXmm = this.#groups.get(key);
+		if (byXmm === undefined) {
+			byXmm = new Map();
+			this.#groups.set(key, byXmm);
+		}
+		const known = byXmm.get(dirty.xmm);
+		if (known !== undefined) return known;
+		const group = { number: this.#inOrder.length, dirty };
+		byXmm.set(dirty.xmm, group);
+		this.#inOrder.push(group);
+		return group;
 	}
 
 	/** Stores the dirty set of site number `site`. */
 	emitStores(f: FunctionBuilder, site: Expr, store: (dirty: DirtySet) => void): void {
-		const groups = [...this.#groups.values()];
+		const groups = this.#inOrder;
 		if (groups.length === 0) return;
 		f.block((done) => {
 			const labels: Label[] = [];
@@ -75,4 +81,10 @@ export class RegionSites {
 			nest(groups.length - 1);
 		});
 	}
+}
+
+/** General registers and the flags' form as one number. */
+function groupKey({ gpr, flags }: DirtySet): number {
+	const form = flags === undefined ? 0 : flags === "any" ? 1 : 2 + ccOp(flags.kind, flags.width);
+	return gpr * 256 + form;
 }
