@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { ensureImage } from "../host/node/image/build.ts";
 import { commandArchive } from "../host/node/image/initramfs.ts";
 import { DEFAULT_IMAGE, findRecipe } from "../host/node/image/recipes.ts";
@@ -6,12 +6,13 @@ import { imageFile, type StoredImage } from "../host/node/image/store.ts";
 import { createMachine, type NodeMachineOptions } from "../host/node/machine.ts";
 import { UserNetwork } from "../host/node/net/user-network.ts";
 import { progressOn } from "../host/node/progress.ts";
-import { unimplementedReports } from "../machine/device.ts";
 import { readConfig } from "../vm/config.ts";
 import type { Machine, MachineExit } from "../vm/machine.ts";
 import { endDisks } from "./disk-end.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
+import { sayDeviceErrors, sayResets } from "./notices.ts";
 import type { RunOptions, SerialTarget } from "./run-options.ts";
+import { checkStatsFile, writeStats } from "./run-stats.ts";
 import { scratchDisk } from "./scratch-disk.ts";
 import { connectSerial, type SerialEndpoint } from "./serial-endpoints.ts";
 import { Terminal } from "./terminal.ts";
@@ -32,6 +33,8 @@ const MAX_DENIALS_TOLD = 20;
 /** Signals that end us: the machine is stopped first (its disks flushed), then the shell sees the usual code. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
 
+/** A longer wait ends at once in Node (timers count in 31 bits); nobody waits for 25 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** COM1 to COM4. */
 const MAX_SERIAL_PORTS = 4;
 
@@ -40,6 +43,7 @@ export async function run(request: RunRequest): Promise<number> {
 	const { options } = request;
 	checkTogether(request);
 	const purpose = purposeOf(request);
+	if (options.stats !== undefined) await checkStatsFile(options.stats);
 	const network = openNetwork(options);
 	const machine = await createMachine({
 		...(await machineOptions(request, purpose)),
@@ -60,12 +64,11 @@ export async function run(request: RunRequest): Promise<number> {
 		const terminalPort = targets.findIndex(({ kind }) => kind === "stdio");
 		if (terminalPort >= 0) terminal = openTerminal(machine, terminalPort, purpose, options);
 		if (options.until !== undefined) machine.console.expect(options.until, () => decide(0));
-		machine.on("reset", ({ cause }) =>
-			process.stderr.write(`basenji: the guest ${cause === "triple-fault" ? "triple-faulted" : "asked for a reset"}; it starts over\n`),
-		);
+		sayResets(machine);
 		sayDeviceErrors(machine);
 		await machine.start();
-		const timer = options.timeout === undefined ? undefined : setTimeout(() => decide(EXIT_TIMEOUT), options.timeout / 1e6);
+		const timer =
+			options.timeout === undefined ? undefined : setTimeout(() => decide(EXIT_TIMEOUT), Math.min(options.timeout / 1e6, LONGEST_TIMER_MS));
 		const exit = await machine.finished();
 		clearTimeout(timer);
 		terminal?.close();
@@ -210,19 +213,6 @@ function openTerminal(machine: Machine, port: number, purpose: Purpose, options:
 	return terminal;
 }
 
-/** A guest asks again and again: what has been said once is not repeated, and a disk that is broken all over is enough said of. */
-const MAX_DEVICE_ERRORS = 10;
-
-function sayDeviceErrors(machine: Machine): void {
-	const said = new Set<string>();
-	machine.on("deviceError", ({ device, error }) => {
-		const line = `basenji: ${device}: ${error instanceof Error ? error.message : String(error)}`.replaceAll("\n", " ");
-		if (said.size >= MAX_DEVICE_ERRORS || said.has(line)) return;
-		said.add(line);
-		process.stderr.write(`${line}${said.size === MAX_DEVICE_ERRORS ? " (further errors are not shown)" : ""}\n`);
-	});
-}
-
 function onSignals(decide: (code: number) => void): () => void {
 	const listeners = Object.entries(SIGNAL_CODES).map(([signal, code]) => {
 		const listener = (): void => decide(code);
@@ -249,25 +239,4 @@ function exitCode(exit: MachineExit, verdict: number | undefined, purpose: Purpo
 		return EXIT_OURS;
 	}
 	return exit.code;
-}
-
-async function writeStats(path: string, machine: Machine, exit: MachineExit): Promise<void> {
-	const { engineStats, ...stats } = machine.stats;
-	const exits = Object.fromEntries(
-		Object.entries(engineStats)
-			.filter(([name]) => name.startsWith("exits."))
-			.map(([name, count]) => [name.slice("exits.".length), count]),
-	);
-	const rest = Object.fromEntries(Object.entries(engineStats).filter(([name]) => !name.startsWith("exits.")));
-	const report = {
-		...stats,
-		translatedRegions: 0,
-		...rest,
-		exits,
-		unimplemented: unimplementedReports(),
-		exit: { reason: exit.reason, code: exit.code },
-		// In kilobytes on every system (Node documentation, process.resourceUsage).
-		peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
-	};
-	await writeFile(path, `${JSON.stringify(report, null, "\t")}\n`);
 }

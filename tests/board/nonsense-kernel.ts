@@ -1,4 +1,5 @@
 import { type Access, ARENA } from "./nonsense.ts";
+import { pvhKernel } from "./pvh-kernel.ts";
 
 const CODE_ADDR = 0x10_0000;
 const IDT_ADDR = 0x10_1000;
@@ -28,7 +29,7 @@ export function nonsenseKernel(accesses: readonly Access[], arena: Uint8Array): 
 		view.setUint32(i * ENTRY_BYTES + 8, access.value, true);
 	}
 	list[accesses.length * ENTRY_BYTES] = END;
-	return elf([
+	return pvhKernel(CODE_ADDR, [
 		{ addr: CODE_ADDR, bytes: program(accesses.length + 1) },
 		{ addr: ARENA.first, bytes: arena },
 		{ addr: LIST_ADDR, bytes: list },
@@ -100,40 +101,5 @@ function program(count: number): Uint8Array {
 	// Flat code and data segments of 4 GiB.
 	view.setBigUint64(GDT_ADDR - CODE_ADDR + CODE_SELECTOR, 0x00cf_9b00_0000_ffffn, true);
 	view.setBigUint64(GDT_ADDR - CODE_ADDR + DATA_SELECTOR, 0x00cf_9300_0000_ffffn, true);
-	return image;
-}
-
-const PT_LOAD = 1;
-const PT_NOTE = 4;
-const HEADER_BYTES = 52;
-const PROGRAM_HEADER_BYTES = 32;
-const NOTE_BYTES = 20;
-const XEN_ELFNOTE_PHYS32_ENTRY = 18;
-
-/** An executable of 32 bits with these segments, and the note that says where a PVH loader enters it. */
-function elf(segments: readonly { readonly addr: number; readonly bytes: Uint8Array }[]): Uint8Array {
-	const count = segments.length + 1;
-	const noteAt = HEADER_BYTES + count * PROGRAM_HEADER_BYTES;
-	const image = new Uint8Array(noteAt + NOTE_BYTES + segments.reduce((sum, { bytes }) => sum + bytes.length, 0));
-	const view = new DataView(image.buffer);
-	image.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]);
-	view.setUint16(16, 2, true);
-	view.setUint16(18, 3, true);
-	view.setUint32(28, HEADER_BYTES, true);
-	view.setUint16(42, PROGRAM_HEADER_BYTES, true);
-	view.setUint16(44, count, true);
-	let index = 0;
-	const header = (type: number, offset: number, addr: number, sizeBytes: number): void => {
-		const at = HEADER_BYTES + PROGRAM_HEADER_BYTES * index++;
-		for (const [i, field] of [type, offset, addr, addr, sizeBytes, sizeBytes].entries()) view.setUint32(at + 4 * i, field, true);
-	};
-	let offset = noteAt + NOTE_BYTES;
-	for (const { addr, bytes } of segments) {
-		header(PT_LOAD, offset, addr, bytes.length);
-		image.set(bytes, offset);
-		offset += bytes.length;
-	}
-	header(PT_NOTE, noteAt, 0, NOTE_BYTES);
-	for (const [i, field] of [4, 4, XEN_ELFNOTE_PHYS32_ENTRY, 0x006e_6558, CODE_ADDR].entries()) view.setUint32(noteAt + 4 * i, field, true);
 	return image;
 }
