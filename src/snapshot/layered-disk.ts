@@ -107,7 +107,9 @@ export class LayeredDisk implements Disk {
 	 * Another disk that begins with the contents that `layers` held, sharing them and the base with this one, which must stay
 	 * open as long. What is written to it is gone when it is closed.
 	 */
-	fork(layers: readonly string[]): Promise<LayeredDisk> {
+	async fork(layers: readonly string[]): Promise<LayeredDisk> {
+		// It reads the layers by itself: what this disk still has in memory must be in them.
+		await this.settle();
 		return LayeredDisk.open(keepDiskOpen(this.#base), new ForkLayers(this.#folder), { ...this.#options, layers });
 	}
 

@@ -107,8 +107,22 @@ export class PageStore {
 	 * until `retain` or the store is opened anew.
 	 */
 	put(count: number, ids: Uint32Array): void {
-		const { hasher } = this;
 		assert(count <= BATCH_PAGES, "a batch is no longer than the hasher's");
+		const taken: number[] = [];
+		try {
+			this.#put(count, ids, taken);
+		} catch (error) {
+			// They hold nothing, or half of it.
+			for (const slot of taken) {
+				this.#isPending.delete(slot);
+				this.#free.push(slot);
+			}
+			throw error;
+		}
+	}
+
+	#put(count: number, ids: Uint32Array, taken: number[]): void {
+		const { hasher } = this;
 		let runFirst = -1;
 		let runSlot = -1;
 		const endRun = (end: number) => {
@@ -140,6 +154,7 @@ export class PageStore {
 				continue;
 			}
 			const slot = this.#takeSlot();
+			taken.push(slot);
 			this.#hashes.set(hasher.words.subarray(i * HASH_WORDS, (i + 1) * HASH_WORDS), slot * HASH_WORDS);
 			this.#addToIndex(slot);
 			ids[i] = slot + 1;

@@ -158,6 +158,12 @@ export class SnapshotTree {
 		if (isHere) await this.setHere(record.id);
 	}
 
+	/** Holds a snapshot in memory alone, for a moment: `remove` lets it go. */
+	addForNow(record: SnapshotRecord): void {
+		this.tables.retain(record);
+		this.#records.set(record.id, record);
+	}
+
 	async setHere(id: string | undefined): Promise<void> {
 		this.#here = id;
 		if (this.#isBranch) return;

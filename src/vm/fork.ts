@@ -30,7 +30,7 @@ export async function forkMachine(machine: Machine, host: Host, options: ForkOpt
 	const tree = await machine.snapshots();
 	const isTemporary = snapshot === undefined;
 	const record = isTemporary
-		? (await machine.snapshot({ name: tree.freeName(undefined, "fork"), isAutomatic: true })).record
+		? (await machine.snapshot({ name: tree.freeName(undefined, "fork"), isForNow: true })).record
 		: tree.find(snapshot);
 	const forks: Machine[] = [];
 	try {

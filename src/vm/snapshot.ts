@@ -21,6 +21,8 @@ export interface SnapshotOptions {
 	readonly note?: string | undefined;
 	/** It may be thinned out when it grows old. */
 	readonly isAutomatic?: boolean | undefined;
+	/** It is needed for a moment: it is not written down, and the machine stays where it is in its tree. */
+	readonly isForNow?: boolean | undefined;
 }
 
 export interface RestoreOptions {
@@ -114,7 +116,7 @@ export class MachineSnapshots {
 		const { host } = this.#parts;
 		while (capture.step(STEP_PAGES)) await host.yield();
 		const table = capture.finish();
-		for (const disk of this.#disks) await disk?.settle();
+		if (options.isForNow !== true) for (const disk of this.#disks) await disk?.settle();
 		const id = new Uint8Array(6);
 		host.random(id);
 		const record: SnapshotRecord = {
@@ -132,7 +134,8 @@ export class MachineSnapshots {
 			screen: lastLines(options.screen),
 			state: frozen.state,
 		};
-		await this.tree.add(record);
+		if (options.isForNow === true) this.tree.addForNow(record);
+		else await this.tree.add(record);
 		return record;
 	}
 
