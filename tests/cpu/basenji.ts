@@ -1,7 +1,7 @@
 import type { Block } from "../../src/cpu/interpreter/block-cache.ts";
 import { REC } from "../../src/cpu/interpreter/record.ts";
 import { SoftwareCpu } from "../../src/cpu/software-cpu.ts";
-import { SoftwareEngine } from "../../src/cpu/software-engine.ts";
+import { SoftwareEngine, type SoftwareEngineOptions } from "../../src/cpu/software-engine.ts";
 import { at, type FieldName } from "../../src/cpu/state/layout.ts";
 import { SEG, updateMode } from "../../src/cpu/system/mode.ts";
 import { RFLAGS_MASK, writeRflags } from "../../src/cpu/system/rflags.ts";
@@ -58,16 +58,26 @@ const ATTR_CODE32 = 0xc0fb00;
 const ATTR_CODE64 = 0xa0fb00;
 const ATTR_DATA = 0xc0f300;
 
+/** Never translated, always, or when code has become hot, as in a machine. */
+export type BasenjiMode = "interpret" | "translate" | "normal";
+export const BASENJI_MODES: readonly BasenjiMode[] = ["interpret", "translate", "normal"];
+
+const HOT_THRESHOLDS: Record<BasenjiMode, SoftwareEngineOptions> = {
+	interpret: { hotThreshold: 0 },
+	translate: { hotThreshold: 1 },
+	normal: {},
+};
+
 /** One of the project's engines. An exception of the engine's own is a result too: the case counts as not run. */
 export class BasenjiEngine implements EngineUnderTest {
-	readonly name: "interpret" | "translate";
+	readonly name: BasenjiMode;
 	readonly reportsFaults = true;
 	/** Exceptions by message, with the stack of the first. */
 	readonly crashes = new Map<string, { count: number; readonly stack: string }>();
 	#guest: Guest;
 	#translatedBefore = 0;
 
-	constructor(name: "interpret" | "translate") {
+	constructor(name: BasenjiMode) {
 		this.name = name;
 		this.#guest = new Guest(name);
 	}
@@ -112,8 +122,11 @@ class Guest {
 	translatedCount = 0;
 	#serial = 0;
 
-	constructor(name: "interpret" | "translate") {
-		this.#engine = new SoftwareEngine(this.#memory, { hotThreshold: name === "interpret" ? 0 : 1 });
+	readonly #isEager: boolean;
+
+	constructor(name: BasenjiMode) {
+		this.#isEager = name === "translate";
+		this.#engine = new SoftwareEngine(this.#memory, HOT_THRESHOLDS[name]);
 		let seed = 1;
 		this.#cpu = new SoftwareCpu(this.#engine, {
 			index: 0,
@@ -136,7 +149,7 @@ class Guest {
 	run(testCase: TestCase): TestResult {
 		this.#loadMemory(testCase);
 		let result = this.#runOnce(testCase);
-		if (this.#engine.translator !== undefined) {
+		if (this.#isEager && this.#engine.translator !== undefined) {
 			// The first run finds and heats the blocks, the second runs what they were translated to.
 			const first = this.#translate(testCase, this.#engine.translator);
 			const heat = first === undefined ? 0 : this.#heatOf(first);

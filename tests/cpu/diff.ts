@@ -6,9 +6,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { Mnemonic } from "iced-x86";
 import { BasenjiEngine } from "./basenji.ts";
-import { codeOffset, compare, type Difference, disassemble, forEachInstruction } from "./compare.ts";
+import { blame, type Culprit } from "./blame.ts";
+import { codeOffset, compare, type Difference, disassemble } from "./compare.ts";
 import { openEngine } from "./engines.ts";
 import type { Mode, TestCase, TestResult } from "./format.ts";
 import { type Generated, Generator } from "./generate.ts";
@@ -38,7 +38,7 @@ if (options.help) {
   --count N       instructions to run, all modes together (default 1000000)
   --seed N        the same seed, modes and batch give the same cases
   --modes LIST    of 64, 32, 16
-  --engine NAME   interpret, translate, qemu-user
+  --engine NAME   interpret, translate (at once), normal (when hot), qemu-user
   --only REGEX    only instructions whose name matches, for instance '^Shld_'
   --length N      at most N instructions in a sequence (default 6)
   --show N        shrink and print at most N differences per instruction (default 3)
@@ -74,39 +74,6 @@ const spent = { generateMs: 0, nativeMs: 0, engineMs: 0, compareMs: 0 };
 interface Mismatch {
 	readonly testCase: Generated;
 	readonly differences: readonly Difference[];
-}
-
-interface Culprit {
-	readonly name: string;
-	/** The case up to the instruction to blame, and what differs behind it. */
-	readonly prefix: Generated;
-	readonly differences: readonly Difference[];
-}
-
-/** The instructions to blame: run ever longer beginnings of each case; the first that differs ends with the culprit. */
-function blame(mismatches: readonly Mismatch[]): (Culprit | undefined)[] {
-	const prefixes = mismatches.map(({ testCase }) =>
-		testCase.instructions.map((_, index) => ({ ...testCase, instructions: testCase.instructions.slice(0, index + 1) })),
-	);
-	const expected = oracle.run(prefixes.flat());
-	const actual = engine.run(prefixes.flat());
-	let at = 0;
-	return mismatches.map(({ testCase }, index) => {
-		let culprit: Culprit | undefined;
-		for (const [last, prefix] of prefixes[index]!.entries()) {
-			const differences = compare(prefix, expected[at]!, actual[at]!, engine.reportsFaults);
-			if (culprit === undefined && differences.length > 0)
-				culprit = { name: `${mnemonicsOf(testCase)[last]} ${testCase.mode}`, prefix, differences };
-			at++;
-		}
-		return culprit;
-	});
-}
-
-function mnemonicsOf(testCase: Generated): string[] {
-	const names: string[] = [];
-	forEachInstruction(testCase, (instruction) => names.push(Mnemonic[instruction.mnemonic]?.toLowerCase() ?? ""));
-	return names;
 }
 
 function note(culprit: Culprit | undefined, { testCase }: Mismatch): void {
@@ -170,7 +137,11 @@ function runBatch(generator: Generator): void {
 		const differences = compare(testCase, expected[index]!, actual[index]!, engine.reportsFaults);
 		if (differences.length > 0) mismatches.push({ testCase, differences });
 	}
-	const culprits = blame(mismatches);
+	const culprits = blame(
+		mismatches.map(({ testCase }) => testCase),
+		oracle,
+		engine,
+	);
 	for (const [index, mismatch] of mismatches.entries()) note(culprits[index], mismatch);
 	clock.push(performance.now());
 	spent.generateMs += clock[1]! - clock[0]!;

@@ -7,12 +7,13 @@ export function openEngine(name: string): EngineUnderTest {
 	switch (name) {
 		case "interpret":
 		case "translate":
+		case "normal":
 			return new BasenjiEngine(name);
 		case "qemu-user":
 			return qemuUserEngine();
 		case "native":
 			return new NativeEngine();
 		default:
-			throw new RangeError(`no engine called ${name}: interpret, translate, qemu-user, native`);
+			throw new RangeError(`no engine called ${name}: interpret, translate, normal, qemu-user, native`);
 	}
 }

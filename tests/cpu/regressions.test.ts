@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { BasenjiEngine } from "./basenji.ts";
+import { BASENJI_MODES, BasenjiEngine } from "./basenji.ts";
 import { compare } from "./compare.ts";
 import { isOpenRegression, knownFailureOf } from "./known.ts";
 import { fromRegression, type Regression } from "./regression.ts";
@@ -9,7 +9,7 @@ const folder = new URL("regressions/", import.meta.url);
 const names = readdirSync(folder).filter((name) => name.endsWith(".json"));
 
 /** What a host's processor once did with code that an engine got wrong. */
-describe.each(["interpret", "translate"] as const)("regressions, engine %s", (engineName) => {
+describe.each(BASENJI_MODES)("regressions, engine %s", (engineName) => {
 	const engine = new BasenjiEngine(engineName);
 
 	test.each(names)("%s", (name) => {

@@ -1,9 +1,9 @@
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
+import type { Operand } from "../../x86/decode/insn.ts";
 import { goTo } from "../core/memory.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
-import type { Operand } from "../../x86/decode/insn.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT, jumpTagHigh, MODE } from "../state/layout.ts";
 import { dominates } from "./dominators.ts";
