@@ -1,3 +1,4 @@
+import { E1000 } from "../chips/e1000/device.ts";
 import type { Clock } from "../machine/clock.ts";
 import type { GuestMemory } from "../machine/memory.ts";
 import type { PciDevice } from "../machine/pci.ts";
@@ -20,9 +21,10 @@ export interface NicPlace {
 
 /** A network card of the model that the configuration names. */
 export function makeNic(nic: MachineConfig["nics"][number], place: NicPlace): PciDevice {
-	const { name, config, memory, post } = place;
+	const { name, config, memory, clock, post } = place;
 	const { port, mtu } = nic;
 	const mac = nic.mac ?? stableMac("", config.name, name);
+	if (nic.model === "e1000") return new E1000(port, { name, mac, clock });
 	const pairs = Math.min(config.cpus, MAX_PAIRS);
 	return new VirtioPci(new VirtioNet(port, { name, mac, pairs, post, ...(mtu === undefined ? {} : { mtuBytes: mtu }) }), memory);
 }
