@@ -5,12 +5,16 @@ import { buildCoreModule, coreFunctions, HANDLER_PARAMS } from "./core/registry.
 import type { Callables } from "./emit/ops.ts";
 import "./core/flags.ts";
 import "./core/integer.ts";
+import "./core/fast-calls.ts";
 import "./core/memory.ts";
 import "./core/page-walk.ts";
 import "./core/sse.ts";
 
 /** A helper in TypeScript: (offset of the CPU's block, three arguments) → status. */
 export type Helper = (cpu: number, a: number, b: number, c: number) => number;
+
+/** Helpers that the core module itself calls: whoever makes an engine brings at least these. */
+export const CORE_HELPERS = ["slowLoad", "slowStore", "slowProbe", "syscall", "sysret", "sti"] as const;
 
 /** Memory helpers take fewer arguments than system ones, because they are called so often. */
 const ARGUMENT_COUNTS: Readonly<Record<string, number>> = { slowLoad: 2, slowStore: 2, slowProbe: 2 };
@@ -51,10 +55,10 @@ export class EngineModule {
 		this.memory = memory;
 		this.memoryPages = memory.buffer.byteLength / 65536;
 		this.table = new WebAssembly.Table({ element: "anyfunc", initial: 4096 });
-		this.#helpers = helpers;
-		const counts = new Map(Object.keys(helpers).map((name) => [name, ARGUMENT_COUNTS[name] ?? 4]));
+		this.#helpers = withSlowOnes(helpers);
+		const counts = new Map(Object.keys(this.#helpers).map((name) => [name, ARGUMENT_COUNTS[name] ?? 4]));
 		const module = compiledCore(this.memoryPages, counts, isNamed);
-		const instance = new WebAssembly.Instance(module, { engine: { memory, table: this.table }, helpers });
+		const instance = new WebAssembly.Instance(module, { engine: { memory, table: this.table }, helpers: this.#helpers });
 		this.#core = instance.exports;
 	}
 
@@ -100,6 +104,13 @@ export class EngineModule {
 		this.moduleCount++;
 		return { engine: { memory: this.memory, table: this.table }, core: this.#core, helpers: this.#helpers };
 	}
+}
+
+/** Where the core has a function of a helper's name, that one is called, and calls the helper as `slow_…` when it must. */
+function withSlowOnes(helpers: Readonly<Record<string, Helper>>): Readonly<Record<string, Helper>> {
+	const all: Record<string, Helper> = {};
+	for (const [name, helper] of Object.entries(helpers)) all[coreFunctions().has(name) ? `slow_${name}` : name] = helper;
+	return all;
 }
 
 /** Functions to be put into the table together. Imports are gathered while bodies are written, so numbers are final at once. */

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { GuestMemory } from "../../machine/memory.ts";
-import { EngineModule } from "../engine-module.ts";
+import { CORE_HELPERS, EngineModule } from "../engine-module.ts";
 import { CpuState } from "../state/cpu-state.ts";
 import { CC, FLAG, type FlagKind, materialiseFlags } from "../state/flags.ts";
 
 const BASE = 65536;
 const memory = new GuestMemory(1 << 20);
-const engine = new EngineModule(memory.memory, { slowLoad: () => 0, slowStore: () => 0, slowProbe: () => 0 });
+const engine = new EngineModule(memory.memory, Object.fromEntries(CORE_HELPERS.map((name) => [name, () => 0])));
 const state = new CpuState(memory, 0, BASE);
 
 const operand = fc.oneof(

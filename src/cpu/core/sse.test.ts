@@ -3,12 +3,12 @@ import { PAGE_BYTES } from "../../base/units.ts";
 import { GuestMemory } from "../../machine/memory.ts";
 import { i32, laneOp, loadOp } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
-import { EngineModule } from "../engine-module.ts";
+import { CORE_HELPERS, EngineModule } from "../engine-module.ts";
 import { at } from "../state/layout.ts";
 import { comparisonOf } from "./pcmpstr.ts";
 import { HANDLER_PARAMS } from "./registry.ts";
 
-const helpers = Object.fromEntries(["slowLoad", "slowStore", "slowProbe"].map((name) => [name, () => 0]));
+const helpers = Object.fromEntries(CORE_HELPERS.map((name) => [name, () => 0]));
 const engine = new EngineModule(new GuestMemory(PAGE_BYTES).memory, helpers);
 const view = new DataView(engine.memory.buffer);
 const float = new DataView(new ArrayBuffer(8));

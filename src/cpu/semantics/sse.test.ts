@@ -3,7 +3,7 @@ import { PAGE_BYTES } from "../../base/units.ts";
 import { GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import type { CodeBits, Insn } from "../../x86/decode/insn.ts";
-import { EngineModule } from "../engine-module.ts";
+import { CORE_HELPERS, EngineModule } from "../engine-module.ts";
 import { InterpreterOps } from "../interpreter/interpreter-ops.ts";
 import { MODE } from "../state/layout.ts";
 import { meaningOf } from "./meaning.ts";
@@ -30,7 +30,7 @@ function vectorInsns(codeBits: CodeBits): Insn[] {
 	return [...found.values()];
 }
 
-const helpers = Object.fromEntries(["slowLoad", "slowStore", "slowProbe"].map((name) => [name, () => 0]));
+const helpers = Object.fromEntries(CORE_HELPERS.map((name) => [name, () => 0]));
 
 for (const [codeBits, modeKey] of [
 	[64, MODE.code64 | MODE.flat | MODE.stack32],

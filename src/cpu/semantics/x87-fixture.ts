@@ -2,7 +2,7 @@ import { i32 } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
-import { EngineModule } from "../engine-module.ts";
+import { CORE_HELPERS, EngineModule } from "../engine-module.ts";
 import { InterpreterOps } from "../interpreter/interpreter-ops.ts";
 import { REC, RECORD_BYTES, writeRecord } from "../interpreter/record.ts";
 import { ARITHMETIC_FLAGS, materialiseFlags } from "../state/flags.ts";
@@ -33,6 +33,7 @@ export class X87Fixture {
 		this.bytes = new Uint8Array(memory.buffer);
 		// Memory that the TLB does not let through is read and written here: a probe says "nowhere", a load finds the page.
 		this.#engine = new EngineModule(memory, {
+			...Object.fromEntries(CORE_HELPERS.map((name) => [name, () => 0])),
 			slowLoad: () => DATA,
 			slowProbe: () => -1,
 			slowStore: (_cpu, bytes) => {

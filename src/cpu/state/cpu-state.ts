@@ -13,6 +13,8 @@ export class CpuState {
 	readonly i32: Int32Array;
 	/** Quadwords of the block; index with `at(name) >> 3`. */
 	readonly u64: BigUint64Array;
+	/** The engine's own reading of the lazy flags, quicker than `materialiseFlags`; it takes `base`. */
+	arithmeticFlags: ((base: number) => number) | undefined;
 
 	constructor(memory: GuestMemory, index: number, base: number) {
 		assert(base % 4096 === 0, "CPU blocks are page-aligned");

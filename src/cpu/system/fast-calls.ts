@@ -23,6 +23,9 @@ const CODE32 = FLAT | ATTR.code | ATTR.DB;
 const CODE64 = FLAT | ATTR.code | ATTR.L;
 const DATA = FLAT | ATTR.DB;
 
+/** The same, DPL 0, for core/fast-calls.ts. */
+export { CODE64 as FAST_CODE64, DATA as FAST_DATA };
+
 /** The flat segments that these instructions make up without reading any table. */
 function setFlat(cpu: CpuContext, codeSelector: number, codeAttr: number, stackSelector: number, cpl: number): void {
 	const dpl = cpl << ATTR.dplShift;

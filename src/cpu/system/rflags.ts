@@ -17,6 +17,7 @@ export function readRflags(state: CpuState): number {
 	const rest = (i32[FLAGS] as number) & ~ARITHMETIC_FLAGS;
 	const op = i32[CC_OP] as number;
 	if ((op & 15) === CC.image) return rest | 2 | ((i32[CC_X] as number) & ARITHMETIC_FLAGS);
+	if (state.arithmeticFlags !== undefined) return rest | 2 | state.arithmeticFlags(state.base);
 	const u64 = state.u64;
 	const signed = (index: number) => BigInt.asIntN(64, u64[index] as bigint);
 	return rest | 2 | materialiseFlags(op, signed(CC_X64), signed(CC_Y64), signed(CC_Z64));
