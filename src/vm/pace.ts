@@ -10,6 +10,8 @@ export interface PacedMachine {
 	 * not below `untilNs`, unless the machine has come to rest for good.
 	 */
 	advance(untilNs: Ns): void;
+	/** Lets time pass up to `untilNs`, which is not behind its next alarm; its CPUs have nothing to do, its inbox waits. */
+	pass(untilNs: Ns): void;
 }
 
 /** Gives several machines their time, one as far as the others; they count instructions, so none of them waits for a host. */

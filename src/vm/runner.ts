@@ -116,6 +116,10 @@ export class Runner implements PacedMachine {
 		return hasWork ? clock.nowNs : clock.nextDeadlineNs;
 	}
 
+	pass(untilNs: Ns): void {
+		if (this.#cpus.every((cpu) => cpu.isHalted)) this.#time.idle(Math.min(untilNs, this.#time.clock.nextDeadlineNs));
+	}
+
 	advance(untilNs: Ns): void {
 		if (this.#endPaced === undefined || this.#isAsked) return;
 		const { clock } = this.#time;

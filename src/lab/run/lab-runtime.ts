@@ -2,17 +2,17 @@ import { assert } from "../../base/assert.ts";
 import type { StateValue } from "../../base/json.ts";
 import type { Ns } from "../../base/units.ts";
 import type { Mac } from "../../net/frames/address.ts";
-import type { DirectionConfig } from "../../net/link/config.ts";
+import type { Direction } from "../../net/link/direction.ts";
 import { Link } from "../../net/link/link.ts";
 import type { LinkSpecText } from "../../net/link/spec.ts";
-import type { Jack } from "../../net/port.ts";
+import type { Jack, Port } from "../../net/port.ts";
 import { stableMac } from "../../net/stable-mac.ts";
 import type { Clock } from "../../net/time.ts";
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine } from "../../vm/machine.ts";
-import { type LabMachine, type LabMachineSpec, type LabRuntime, type LabRuntimeOptions, MIN_LOOKAHEAD_NS } from "../runtime.ts";
-import { minTransitNs } from "./lookahead.ts";
+import type { LabMachine, LabMachineSpec, LabRuntime, LabRuntimeOptions } from "../runtime.ts";
+import { horizonNs } from "./lookahead.ts";
 import { NicSocket } from "./nic-socket.ts";
 import { OrderedDisk } from "./ordered-disk.ts";
 import { punctualHost, RealtimeClock } from "./realtime.ts";
@@ -27,7 +27,7 @@ const POLL_NS: Ns = 10_000_000;
 type RuntimeState = {
 	readonly nowNs: Ns;
 	/** Sent by guests, not in their cables yet. */
-	readonly sends: readonly { readonly socket: string; readonly timeNs: Ns; readonly frame: Uint8Array }[];
+	readonly sends: readonly { readonly socket: string; readonly timeNs: Ns; readonly frame: Uint8Array; readonly rank: number }[];
 };
 
 class RuntimeMachine implements LabMachine {
@@ -208,21 +208,28 @@ class RealtimeRuntime extends Runtime {
 class VirtualRuntime extends Runtime {
 	readonly #time: VirtualTime;
 	readonly #startWallMs: number;
-	/** The least time through each cable that leads into a machine, for as long as its settings are these. */
-	readonly #transits = new WeakMap<DirectionConfig, Ns>();
+	/** What comes out of each cable's end. */
+	readonly #outOf = new WeakMap<Port, Direction>();
 
 	constructor(options: LabRuntimeOptions) {
 		super(options);
 		this.#startWallMs = options.startWallMs ?? VIRTUAL_EPOCH_MS;
 		this.#time = new VirtualTime(
 			options.host,
-			() => this.#lookaheadNs(),
+			({ name }, nowNs) => horizonNs(nowNs, this.#incoming(name)),
 			() => (this.#hasBusyDisk() ? options.host.yield() : undefined),
 		);
 	}
 
 	get clock(): Clock {
 		return this.#time.clock;
+	}
+
+	override addLink(name: string, spec?: LinkSpecText): Link {
+		const link = super.addLink(name, spec);
+		this.#outOf.set(link.a, link.down);
+		this.#outOf.set(link.b, link.up);
+		return link;
 	}
 
 	addMachine(spec: LabMachineSpec): LabMachine {
@@ -245,7 +252,7 @@ class VirtualRuntime extends Runtime {
 				toCable: (frame, jack) => member.send(jack, frame),
 				toMachine: (arrive) => {
 					if (machine.state === "paused") machine.post(arrive);
-					else if (machine.state !== "stopped") arrive();
+					else if (machine.state !== "stopped") member.arrive(arrive);
 				},
 			};
 		const leave = () => this.#time.removeMember(member);
@@ -268,7 +275,8 @@ class VirtualRuntime extends Runtime {
 	}
 
 	save(): StateValue {
-		const sends = this.#time.pending.map(({ timeNs, jack, frame }) => ({ socket: jack.name, timeNs, frame: frame.slice() }));
+		this.#time.align();
+		const sends = this.#time.pending.map(({ timeNs, jack, frame, rank }) => ({ socket: jack.name, timeNs, frame: frame.slice(), rank }));
 		return { nowNs: this.clock.nowNs, sends };
 	}
 
@@ -276,9 +284,9 @@ class VirtualRuntime extends Runtime {
 		const { nowNs, sends } = state as RuntimeState;
 		const jacks = new Map([...this.machines.values()].flatMap(({ sockets }) => [...sockets.values()].map(({ jack }) => [jack.name, jack])));
 		this.#time.clock.set(nowNs);
-		this.#time.pending = sends.flatMap(({ socket, timeNs, frame }) => {
+		this.#time.pending = sends.flatMap(({ socket, timeNs, frame, rank }) => {
 			const jack = jacks.get(socket);
-			return jack === undefined ? [] : [{ timeNs, jack, frame: frame.slice() }];
+			return jack === undefined ? [] : [{ timeNs, jack, frame: frame.slice(), rank }];
 		});
 	}
 
@@ -287,19 +295,13 @@ class VirtualRuntime extends Runtime {
 		return false;
 	}
 
-	#lookaheadNs(): Ns {
-		const plugged = new Set<unknown>();
-		for (const { sockets } of this.machines.values()) for (const { jack } of sockets.values()) plugged.add(jack.cable);
-		let leastNs = Number.POSITIVE_INFINITY;
-		for (const link of this.links.values())
-			if (plugged.has(link.a) || plugged.has(link.b))
-				leastNs = Math.min(leastNs, this.#transitNs(link.up.config), this.#transitNs(link.down.config));
-		return Math.max(MIN_LOOKAHEAD_NS, leastNs);
-	}
-
-	#transitNs(config: DirectionConfig): Ns {
-		let transitNs = this.#transits.get(config);
-		if (transitNs === undefined) this.#transits.set(config, (transitNs = minTransitNs(config)));
-		return transitNs;
+	/** What leads into a machine. */
+	#incoming(name: string): readonly Direction[] {
+		const incoming: Direction[] = [];
+		for (const { jack } of this.machines.get(name)?.sockets.values() ?? []) {
+			const direction = jack.cable === undefined ? undefined : this.#outOf.get(jack.cable);
+			if (direction !== undefined) incoming.push(direction);
+		}
+		return incoming;
 	}
 }

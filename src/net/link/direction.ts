@@ -96,6 +96,12 @@ export class Direction {
 		return this.#wire.frames + (this.#sending === undefined ? 0 : 1);
 	}
 
+	/** Nothing that is in here already comes out before this; infinity when nothing is. */
+	get nextDeliveryNs(): Ns {
+		const underwayNs = Math.min(this.#wire.nextNs, this.#netem.nextNs);
+		return this.#sending === undefined ? underwayNs : Math.min(underwayNs, this.#timer.deadlineNs + leastDelayNs(this.#config));
+	}
+
 	/** Calls `tap` for every frame from now on; returns what ends that. Frames must not be written to. */
 	tap(tap: Tap): () => void {
 		this.#taps.add(tap);
@@ -251,6 +257,12 @@ export class Direction {
 		this.#wire.load(state.wire);
 		this.#netem.load(state.netem, config.netem);
 	}
+}
+
+/** Time on the wire at the least: jitter without bound may take all of it. */
+export function leastDelayNs({ delayNs, jitter }: DirectionConfig): Ns {
+	if (jitter === undefined) return delayNs;
+	return jitter.shape === "uniform" ? Math.max(0, delayNs - jitter.spreadNs) : 0;
 }
 
 /** A tag, or two, do not count against the MTU (IEEE 802.3-2018 §3.2.7: envelope frames). */

@@ -62,6 +62,11 @@ export class Netem {
 		return this.#queue.size;
 	}
 
+	/** When the next packet may go; infinity when there are none. */
+	get nextNs(): Ns {
+		return this.#timer.isArmed ? this.#timer.deadlineNs : Number.POSITIVE_INFINITY;
+	}
+
 	enqueue(config: NetemConfig, frame: Uint8Array, index: number, nowNs: Ns): void {
 		if (this.#config !== config) this.#start(config, nowNs);
 		this.#enqueue(config, frame, index, nowNs, true);

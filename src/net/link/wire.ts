@@ -57,6 +57,12 @@ export class Wire {
 		return this.#flight.size + this.#held.length;
 	}
 
+	/** When the next of the frames on the cable gets somewhere; infinity when there are none. */
+	get nextNs(): Ns {
+		const flightNs = this.#flight.nextNs ?? Number.POSITIVE_INFINITY;
+		return this.#holdTimer.isArmed ? Math.min(flightNs, this.#holdTimer.deadlineNs) : flightNs;
+	}
+
 	/** The frame's last bit leaves at `leftNs`. */
 	send(config: DirectionConfig, frame: Uint8Array, index: number, leftNs: Ns): void {
 		if (config.state !== "up") this.#host.drop(frame, index, config.state);
