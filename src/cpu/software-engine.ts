@@ -21,7 +21,7 @@ export interface SoftwareEngineOptions {
 }
 
 /** Interpreting a block that often costs what translating it does (docs/decisions/0004). */
-const DEFAULT_HOT_THRESHOLD = Number((globalThis as any).process?.env.HT ?? 3000);
+const DEFAULT_HOT_THRESHOLD = 3000;
 
 /**
  * What the CPUs of one worker share: generated code, decoded code and the table of helpers. Guest code runs on one CPU at a
