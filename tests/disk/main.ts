@@ -1,14 +1,16 @@
 /**
  * The disk trials in full: `npm run test:disk`, or
  *
- *     node tests/disk/main.ts [operations] [kills] [--seed N] [--operations 10000] [--kills 200] [--only TEXT]
+ *     node tests/disk/main.ts [operations] [kills] [fuzz] [--seed N] [--operations 10000] [--kills 200] [--fuzz 10000] [--only TEXT]
  *
  * Prints a line for each, and ends with 1 if anything was not as it should be.
  */
 import { parseArgs } from "node:util";
+import { runFuzz } from "./fuzz.ts";
 import { runKills } from "./kill.ts";
 import { runOperations } from "./operations.ts";
-import { VARIANTS, type Variant } from "./variants.ts";
+import { makeSamples } from "./samples.ts";
+import { VARIANTS } from "./variants.ts";
 
 const { values: options, positionals } = parseArgs({
 	allowPositionals: true,
@@ -16,22 +18,23 @@ const { values: options, positionals } = parseArgs({
 		seed: { type: "string", default: "1" },
 		operations: { type: "string", default: "10000" },
 		kills: { type: "string", default: "200" },
+		fuzz: { type: "string", default: "10000" },
 		only: { type: "string", default: "" },
 	},
 });
-const trials = positionals.length === 0 ? ["operations", "kills"] : positionals;
+const trials = positionals.length === 0 ? ["operations", "kills", "fuzz"] : positionals;
 const seed = Number(options.seed);
 let failures = 0;
 
 const variants = VARIANTS.filter(({ name }) => name.includes(options.only));
 
-/** One line for each variant; a failure does not keep the next ones from being tried. */
-async function each(chosen: readonly Variant[], run: (variant: Variant) => Promise<string>): Promise<void> {
-	for (const variant of chosen) {
+/** One line for each; a failure does not keep the next ones from being tried. */
+async function each<Item extends { readonly name: string }>(chosen: readonly Item[], run: (item: Item) => Promise<string>): Promise<void> {
+	for (const item of chosen) {
 		const startMs = performance.now();
 		try {
-			const text = await run(variant);
-			console.log(`ok      ${variant.name}: ${text}, ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
+			const text = await run(item);
+			console.log(`ok      ${item.name}: ${text}, ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
 		} catch (error) {
 			failures++;
 			console.log(`FAILED  ${error instanceof Error ? error.message : String(error)}`);
@@ -57,9 +60,22 @@ async function kills(): Promise<void> {
 	});
 }
 
+/** Each sample is damaged so many times. */
+async function fuzz(): Promise<void> {
+	await each(
+		makeSamples().filter(({ name }) => name.includes(options.only)),
+		async (sample) => {
+			const { cases, unharmed, errors, slowestMs } = await runFuzz(sample, Number(options.fuzz), seed);
+			const kinds = Object.entries(errors).map(([kind, count]) => `${count} ${kind}`);
+			return `${cases} damaged images, ${unharmed} of them usable all the same; errors: ${kinds.join(", ")}; slowest ${slowestMs.toFixed(0)} ms`;
+		},
+	);
+}
+
 for (const trial of trials) {
 	if (trial === "operations") await operations();
 	else if (trial === "kills") await kills();
-	else throw new RangeError(`no trial called ${trial}: operations, kills`);
+	else if (trial === "fuzz") await fuzz();
+	else throw new RangeError(`no trial called ${trial}: operations, kills, fuzz`);
 }
 process.exitCode = failures === 0 ? 0 : 1;

@@ -230,3 +230,74 @@ describe("a power failure at any moment", () => {
 		await Promise.all(others);
 	});
 });
+
+describe("an image whose clusters have the wrong owners is not written to", () => {
+	/** The L2 table of the sample's first clusters: where it lies, and its bytes. */
+	async function spoilt(spoil: (view: DataView, l2Offset: number) => void): Promise<MemoryStore> {
+		const bytes = await sample();
+		const view = new DataView(bytes.buffer);
+		spoil(view, Number(view.getBigUint64(Number(view.getBigUint64(40))) & 0xff_ffff_ffff_fe00n));
+		return new MemoryStore("spoilt", bytes);
+	}
+	const entryOf = (view: DataView, l2Offset: number, index: number) => view.getBigUint64(l2Offset + 8 * index);
+
+	it.each([
+		[
+			"two guest clusters in one place",
+			"belongs to another guest cluster",
+			(view: DataView, l2: number) => view.setBigUint64(l2 + 8, entryOf(view, l2, 0)),
+		],
+		[
+			"a guest cluster where tables lie",
+			"holds tables",
+			(view: DataView, l2: number) => view.setBigUint64(l2 + 8, BigInt(l2) | (1n << 63n)),
+		],
+		[
+			"a guest cluster in the header's place",
+			"counted as free|holds tables|said to lie",
+			(view: DataView, l2: number) => view.setBigUint64(l2 + 8, 512n | (1n << 63n)),
+		],
+		["an entry with reserved bits", "reserved bits", (view: DataView, l2: number) => view.setUint8(l2 + 8, 0xbf)],
+		[
+			"an L2 table named twice",
+			"named twice",
+			(view: DataView, _l2: number) => {
+				const l1 = Number(view.getBigUint64(40));
+				view.setBigUint64(l1 + 8, view.getBigUint64(l1));
+			},
+		],
+	] as const)("%s", async (_what, message, spoil) => {
+		const store = await spoilt(spoil);
+		const before = store.contents();
+		await expect(Qcow2Disk.open(store, { codecs: nodeCodecs })).rejects.toMatchObject({
+			kind: "corrupt",
+			where: "spoilt",
+			offsetBytes: expect.any(Number),
+			message: expect.stringMatching(message),
+		});
+		expectBytes(store.contents(), before);
+		await Qcow2Disk.open(store, { codecs: nodeCodecs, isReadOnly: true });
+		await Qcow2Disk.open(store, { codecs: nodeCodecs, force: true });
+	});
+
+	it("is written to again once shared clusters have been counted", async () => {
+		const store = await spoilt((view, l2) => view.setBigUint64(l2 + 8, entryOf(view, l2, 0)));
+		await repair(store);
+		const disk = await Qcow2Disk.open(store, { codecs: nodeCodecs });
+		await disk.write(0, pattern(512, 9));
+		expectBytes(await readBytes(disk, 512, 512), pattern(64 * 1024, 1).subarray(0, 512));
+		await disk.close();
+		// Its former partner is alone now and does not know.
+		expect((await checkQcow2(store)).problems.every(({ message }) => message.includes("wrongly marked as shared"))).toBe(true);
+	});
+
+	it("is not counted afresh either, if it is dirty", async () => {
+		const store = await spoilt((view, l2) => {
+			view.setBigUint64(l2 + 8, entryOf(view, l2, 0));
+			view.setUint8(79, 1);
+		});
+		const before = store.contents();
+		await expect(Qcow2Disk.open(store)).rejects.toMatchObject({ kind: "corrupt", message: expect.stringContaining("is damaged") });
+		expectBytes(store.contents(), before);
+	});
+});

@@ -1,6 +1,6 @@
 import { BitSet } from "../../bit-set.ts";
 import { type ByteStore, DiskError } from "../../disk.ts";
-import { clustersOf, entryOffset, isCopied, readMapping } from "./entries.ts";
+import { clustersOf, entryOffset, hasReservedBits, isCopied, readMapping } from "./entries.ts";
 import type { Qcow2Header } from "./header.ts";
 import type { Refcounts } from "./refcounts.ts";
 
@@ -76,6 +76,15 @@ class OwnershipWalk {
 		for (let at = 0; at < view.byteLength; at += 8) {
 			// Most entries of most tables are empty.
 			if (view.getUint32(at) === 0 && view.getUint32(at + 4) <= 1) continue;
+			if (hasReservedBits(view, at))
+				throw new DiskError(
+					"corrupt",
+					this.#store.name,
+					"an L2 entry with reserved bits set; repair the image, or open it for reading only",
+					{
+						offsetBytes: tableOffset + at,
+					},
+				);
 			const mapping = readMapping(view, at, clusterBits);
 			const { first, count } = clustersOf(mapping, clusterBits);
 			for (let cluster = first; cluster < first + count; cluster++) {

@@ -7,7 +7,7 @@ import { Qcow2AtOnce } from "./at-once.ts";
 import { repair } from "./check.ts";
 import { ClusterPacker } from "./compress.ts";
 import { type Mapping, UNALLOCATED, ZERO } from "./entries.ts";
-import { INCOMPATIBLE, type Qcow2Header } from "./header.ts";
+import { FIELD, INCOMPATIBLE, type Qcow2Header } from "./header.ts";
 import { writeAutoclear } from "./header-fields.ts";
 import { Qcow2Metadata, readHeader } from "./metadata.ts";
 import { type Extent, Qcow2Reader } from "./reader.ts";
@@ -60,7 +60,9 @@ export class Qcow2Disk implements Disk {
 			throw new DiskError("not-found", store.name, `stands on ${backingFile}, which has not been opened`);
 		if (!isReadOnly) {
 			if ((incompatible & INCOMPATIBLE.CORRUPT) !== 0 && options.force !== true)
-				throw new DiskError("corrupt", store.name, "is marked as damaged: repair it, or open it for reading only");
+				throw new DiskError("corrupt", store.name, "is marked as damaged: repair it, or open it for reading only", {
+					offsetBytes: FIELD.INCOMPATIBLE_FEATURES,
+				});
 			// Its last writer kept reference counts in memory and was cut off: they are counted afresh.
 			if ((incompatible & INCOMPATIBLE.DIRTY) !== 0) await repair(store, { isForCountsOnly: options.force !== true });
 		}

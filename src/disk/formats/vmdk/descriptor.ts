@@ -27,12 +27,16 @@ export const NO_PARENT_CID = 0xffff_ffff;
 const MAX_EXTENTS = 4096;
 const EXTENT = /^(RW|RDONLY|NOACCESS)\s+(\d+)\s+(\w+)(?:\s+"([^"]*)")?(?:\s+(\d+))?/;
 
-/** @throws DiskError corrupt or unsupported, naming the line */
-export function parseDescriptor(bytes: Uint8Array, name: string): VmdkDescriptor {
+/**
+ * @param at where in its file the descriptor begins
+ * @throws DiskError corrupt or unsupported, naming the line and its place
+ */
+export function parseDescriptor(bytes: Uint8Array, name: string, at = 0): VmdkDescriptor {
 	const end = bytes.indexOf(0);
 	const text = decodeUtf8(end < 0 ? bytes : bytes.subarray(0, end));
 	const fail = (kind: "corrupt" | "unsupported", line: number, message: string): never => {
-		throw new DiskError(kind, name, `descriptor line ${line + 1}: ${message}`);
+		const offsetBytes = at + lineStart(bytes, line);
+		throw new DiskError(kind, name, `descriptor line ${line + 1}: ${message}`, { offsetBytes });
 	};
 	const values = new Map<string, string>();
 	const extents: VmdkExtentLine[] = [];
@@ -50,12 +54,12 @@ export function parseDescriptor(bytes: Uint8Array, name: string): VmdkDescriptor
 			extents.push({ access: access as "RW", sectors: Number(sectors), kind, file, offsetSectors: Number(offset ?? 0) });
 			continue;
 		}
-		const at = line.indexOf("=");
-		if (at > 0)
+		const equals = line.indexOf("=");
+		if (equals > 0)
 			values.set(
-				line.slice(0, at).trim().toLowerCase(),
+				line.slice(0, equals).trim().toLowerCase(),
 				line
-					.slice(at + 1)
+					.slice(equals + 1)
 					.trim()
 					.replace(/^"(.*)"$/, "$1"),
 			);
@@ -70,6 +74,12 @@ export function parseDescriptor(bytes: Uint8Array, name: string): VmdkDescriptor
 		parentFile: cid("parentcid") === NO_PARENT_CID ? undefined : parentFile,
 		extents,
 	};
+}
+
+function lineStart(bytes: Uint8Array, line: number): number {
+	let start = 0;
+	for (let i = 0; i < line; i++) start = bytes.indexOf(0x0a, start) + 1;
+	return start;
 }
 
 export function encodeDescriptor(descriptor: VmdkDescriptor): Uint8Array {

@@ -77,7 +77,8 @@ export class SparseExtent {
 		const fileBytes = await store.size();
 		const header = await readSparseHeader(store, fileBytes);
 		const tables = Math.ceil(header.capacitySectors / (header.grainSectors * header.entriesPerTable));
-		if (tables * 4 > MAX_DIRECTORY_BYTES) throw new DiskError("corrupt", store.name, `a grain directory of ${tables} entries`);
+		if (tables * 4 > MAX_DIRECTORY_BYTES)
+			throw new DiskError("corrupt", store.name, `a grain directory of ${tables} entries`, { offsetBytes: 12 });
 		const directory = await readDirectory(store, header.directorySector, tables, fileBytes);
 		const isRedundant = (header.flags & FLAG_REDUNDANT) !== 0 && header.redundantDirectorySector !== 0;
 		const redundant = isRedundant ? await readDirectory(store, header.redundantDirectorySector, tables, fileBytes) : undefined;

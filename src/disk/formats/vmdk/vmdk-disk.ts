@@ -47,7 +47,7 @@ export async function readVmdkDescriptor(store: ByteStore): Promise<{ descriptor
 	}
 	const bytes = new Uint8Array(length);
 	await store.read(offset, bytes);
-	return { descriptor: parseDescriptor(bytes, store.name), offset, bytes };
+	return { descriptor: parseDescriptor(bytes, store.name, offset), offset, bytes };
 }
 
 /** A VMDK disk of any mix of flat, sparse and zero extents; stream-optimised ones for reading. */
@@ -88,7 +88,9 @@ export class VmdkDisk implements Disk {
 		if (descriptor.parentFile !== undefined && options.parent === undefined)
 			throw new DiskError("not-found", store.name, `stands on ${descriptor.parentFile}, which has not been opened`);
 		if (options.parent !== undefined && options.parentCid !== undefined && options.parentCid !== descriptor.parentCid)
-			throw new DiskError("corrupt", store.name, "its parent has been changed since this layer was made (CID mismatch)");
+			throw new DiskError("corrupt", store.name, "its parent has been changed since this layer was made (CID mismatch)", {
+				offsetBytes: offset,
+			});
 		const opened: ByteStore[] = [];
 		try {
 			const extents: Extent[] = [];
@@ -298,7 +300,9 @@ async function openPart(
 	if (line.kind === "FLAT") {
 		const offset = line.offsetSectors * SECTOR;
 		if (offset + line.sectors * SECTOR > (await file.size()))
-			throw new DiskError("corrupt", file.name, `a flat extent of ${line.sectors} sectors in a file of ${await file.size()} bytes`);
+			throw new DiskError("corrupt", file.name, `a flat extent of ${line.sectors} sectors in a file of ${await file.size()} bytes`, {
+				offsetBytes: await file.size(),
+			});
 		return { kind: "flat" as const, store: file, offset };
 	}
 	const sparse = await SparseExtent.open(file, codecs, isReadOnly);
