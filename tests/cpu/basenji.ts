@@ -1,5 +1,7 @@
+import { PAGE_BYTES } from "../../src/base/units.ts";
 import type { Block } from "../../src/cpu/interpreter/block-cache.ts";
 import { REC } from "../../src/cpu/interpreter/record.ts";
+import type { Mmu } from "../../src/cpu/mmu/mmu.ts";
 import { SoftwareCpu } from "../../src/cpu/software-cpu.ts";
 import { SoftwareEngine, type SoftwareEngineOptions } from "../../src/cpu/software-engine.ts";
 import { at, type FieldName } from "../../src/cpu/state/layout.ts";
@@ -15,6 +17,7 @@ import type { EngineUnderTest } from "./engine.ts";
 import {
 	AREAS,
 	CODE_ADDRESS,
+	CODE_BYTES,
 	codeOf,
 	encodeResult,
 	FS_BASE,
@@ -92,19 +95,31 @@ export class BasenjiEngine implements EngineUnderTest {
 	}
 
 	run(cases: readonly TestCase[]): TestResult[] {
-		return cases.map((testCase) => {
-			try {
-				return this.#guest.run(testCase);
-			} catch (error) {
-				const { message, stack = "" } = error as Error;
-				const known = this.crashes.get(message);
-				if (known === undefined) this.crashes.set(message, { count: 1, stack });
-				else known.count++;
-				this.#translatedBefore += this.#guest.translatedCount;
-				this.#guest = new Guest(this.name);
-				return new TestResult(new Uint8Array(RESULT_BYTES));
-			}
-		});
+		const results: TestResult[] = [];
+		for (let at = 0; at < cases.length; at += world.CODE_COPIES) {
+			const group = cases.slice(at, at + world.CODE_COPIES);
+			const together = this.#attempt(group, false);
+			// One of them has thrown: which?
+			results.push(
+				...(together ?? group.map((testCase) => this.#attempt([testCase], true)?.[0] ?? new TestResult(new Uint8Array(RESULT_BYTES)))),
+			);
+		}
+		return results;
+	}
+
+	/** undefined: the engine has thrown, and there is a new one. */
+	#attempt(group: readonly TestCase[], isNoted: boolean): TestResult[] | undefined {
+		try {
+			return this.#guest.run(group);
+		} catch (error) {
+			const { message, stack = "" } = error as Error;
+			const known = this.crashes.get(message);
+			if (known !== undefined && isNoted) known.count++;
+			else if (known === undefined && isNoted) this.crashes.set(message, { count: 1, stack });
+			this.#translatedBefore += this.#guest.translatedCount;
+			this.#guest = new Guest(this.name);
+			return undefined;
+		}
 	}
 }
 
@@ -120,8 +135,9 @@ class Guest {
 	#mode: Mode | undefined;
 	/** See `BasenjiEngine.translatedCount`. */
 	translatedCount = 0;
-	#serial = 0;
-
+	/** Of the code area. */
+	#copy = 0;
+	readonly #areaPhys = [...AREA_PHYS];
 	readonly #isEager: boolean;
 
 	constructor(name: BasenjiMode) {
@@ -136,6 +152,14 @@ class Guest {
 			board: emptyBoard,
 			entropy: { next32: () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) },
 		});
+		const { translator } = this.#engine;
+		const { code } = this.#cpu.context;
+		if (translator !== undefined && this.#isEager) {
+			// Nothing here lies on global pages: to forget all other jumps is quicker than to search them.
+			translator.onInstalled = () => code.flushJumps(true);
+			const heat = translator.heat.bind(translator);
+			translator.heat = (hot) => heat({ ...hot, mmu: this.#mmuOf(this.#copy) });
+		}
 		this.#shadow = this.#image.slice();
 		this.#areas = AREAS.map(({ sizeBytes }, index) => {
 			const start = ENGINE_BYTES + (AREA_PHYS[index] as number);
@@ -143,38 +167,79 @@ class Guest {
 		});
 		world.buildWorld((physAddr, bytes) => this.#memory.write(physAddr, bytes));
 		for (const [index, area] of AREAS.entries()) this.#areas[index]!.set(this.#imagePart(this.#image, area));
+		for (let copy = 0; copy < world.CODE_COPIES; copy++)
+			this.#memory.bytes.set(this.#imagePart(this.#image, AREAS[0]!), ENGINE_BYTES + world.codeCopyPhys(copy));
 		this.#enterWorld();
 	}
 
-	run(testCase: TestCase): TestResult {
-		this.#loadMemory(testCase);
-		let result = this.#runOnce(testCase);
-		if (this.#isEager && this.#engine.translator !== undefined) {
-			// The first run finds and heats the blocks, the second runs what they were translated to.
-			const first = this.#translate(testCase, this.#engine.translator);
-			const heat = first === undefined ? 0 : this.#heatOf(first);
-			result = this.#runOnce(testCase);
-			// The interpreter takes off the heat of every block that it enters; a region does not.
-			if (first !== undefined && !first.isStale && this.#heatOf(first) === heat) this.translatedCount++;
+	/** At most as many cases as there are copies of the code area. */
+	run(cases: readonly TestCase[]): TestResult[] {
+		const { translator } = this.#engine;
+		if (!this.#isEager || translator === undefined)
+			return cases.map((testCase) => {
+				this.#putCode(testCase);
+				const result = this.#runOnce(testCase);
+				this.#unput(testCase.codeAddress, codeOf(testCase).length);
+				return result;
+			});
+		// The first run finds and heats the blocks, the second runs what they were translated to: many cases' at once.
+		for (const [copy, testCase] of cases.entries()) {
+			this.#select(copy);
+			this.#putCode(testCase);
+			this.#runOnce(testCase);
+			this.#forgetCode(testCase);
 		}
-		this.#undo(testCase);
-		return result;
+		translator.compile();
+		for (const [copy, testCase] of cases.entries()) if (copy % 4 === 3) this.#sample(copy, testCase, translator);
+		translator.compile();
+		return cases.map((testCase, copy) => {
+			this.#select(copy);
+			this.#shadow.set(codeOf(testCase), testCase.codeAddress - CODE_ADDRESS);
+			const first = this.#firstBlock(testCase);
+			const heat = first === undefined ? 0 : this.#heatOf(first);
+			const result = this.#runOnce(testCase);
+			// The interpreter takes off the heat of every block that it enters; a region does not.
+			if (first !== undefined && first.regions.length > 0 && !first.isStale && this.#heatOf(first) === heat) this.translatedCount++;
+			this.#unput(testCase.codeAddress, codeOf(testCase).length);
+			return result;
+		});
 	}
 
-	/** The block that the case starts with, if it can be translated: every other case twice, as the translator does with time. */
-	#translate(testCase: TestCase, translator: Translator): Block | undefined {
+	/** The code area is this copy from now on. */
+	#select(copy: number): void {
+		if (copy === this.#copy) return;
+		this.#copy = copy;
+		const phys = world.codeCopyPhys(copy);
+		world.mapCode((physAddr, bytes) => this.#memory.write(physAddr, bytes), phys);
+		this.#areaPhys[0] = phys;
+		this.#areas[0] = this.#memory.bytes.subarray(ENGINE_BYTES + phys, ENGINE_BYTES + phys + CODE_BYTES);
+		this.#cpu.context.mmu.flush(true);
+	}
+
+	/** What the translator asks of an MMU, as it is while a copy is selected. */
+	#mmuOf(copy: number): Mmu {
+		const { mmu } = this.#cpu.context;
+		const probeCodePage = (lo: number, hi: number, pages: number): number => {
+			const offset = ((lo & -PAGE_BYTES) >>> 0) + pages * PAGE_BYTES - CODE_ADDRESS;
+			return hi === 0 && offset >= 0 && offset < CODE_BYTES ? world.codeCopyPhys(copy) + offset : mmu.probeCodePage(lo, hi, pages);
+		};
+		return { probeCodePage } as unknown as Mmu;
+	}
+
+	/** The block that the case starts with, if it has been decoded. */
+	#firstBlock(testCase: TestCase): Block | undefined {
 		this.#loadState(testCase);
-		translator.compile();
-		const phys = world.CODE_PHYS + (testCase.codeAddress - CODE_ADDRESS);
-		const block = this.#engine.blocks.at(phys, this.#cpu.state.get("modeKey"));
-		const region = block?.regions[0];
-		if (region === undefined) return undefined;
-		this.#serial++;
-		if (this.#serial % 2 === 0) {
-			for (let slice = 0; slice < SLICES_TO_SECOND; slice++) translator.sample(region.slot, this.#cpu.context.mmu, testCase.codeAddress, 0);
-			translator.compile();
-		}
-		return block;
+		const phys = world.codeCopyPhys(this.#copy) + (testCase.codeAddress - CODE_ADDRESS);
+		return this.#engine.blocks.at(phys, this.#cpu.state.get("modeKey"));
+	}
+
+	/** Has the region that a case starts with made once more, as the translator does where time is spent. */
+	#sample(copy: number, testCase: TestCase, translator: Translator): void {
+		this.#copy = copy;
+		const region = this.#firstBlock(testCase)?.regions[0];
+		this.#copy = -1;
+		if (region === undefined) return;
+		for (let slice = 0; slice < SLICES_TO_SECOND; slice++) translator.sample(region.slot, this.#mmuOf(copy), testCase.codeAddress, 0);
 	}
 
 	#heatOf(block: Block): number {
@@ -202,9 +267,12 @@ class Guest {
 	}
 
 	#runOnce(testCase: TestCase): TestResult {
+		for (const { address, bytes } of testCase.patches) this.#put(address, bytes);
 		this.#loadState(testCase);
 		const end = this.#cpu.run(BUDGET);
-		return this.#collect(end === "halted" ? world.vectorOfStub(this.#cpu.state.get64("rip")) : -1);
+		const result = this.#collect(end === "halted" ? world.vectorOfStub(this.#cpu.state.get64("rip")) : -1);
+		for (const { address, bytes } of testCase.patches) this.#unput(address, bytes.length);
+		return result;
 	}
 
 	/** Writes memory and tells the engine, as a device would. */
@@ -212,7 +280,7 @@ class Guest {
 		for (const [index, area] of AREAS.entries()) {
 			const offset = address - area.address;
 			if (offset < 0 || offset >= area.sizeBytes) continue;
-			this.#memory.write((AREA_PHYS[index] as number) + offset, bytes);
+			this.#memory.write((this.#areaPhys[index] as number) + offset, bytes);
 			this.#shadow.set(bytes, area.imageOffset + offset);
 		}
 	}
@@ -225,9 +293,15 @@ class Guest {
 		}
 	}
 
-	#loadMemory(testCase: TestCase): void {
+	#putCode(testCase: TestCase): void {
 		this.#put(testCase.codeAddress, codeOf(testCase));
-		for (const { address, bytes } of testCase.patches) this.#put(address, bytes);
+	}
+
+	/** The code stays where it is, in its copy; the next copy has none. */
+	#forgetCode(testCase: TestCase): void {
+		const { length } = codeOf(testCase);
+		const offset = testCase.codeAddress - CODE_ADDRESS;
+		this.#shadow.set(this.#image.subarray(offset, offset + length), offset);
 	}
 
 	#loadState(testCase: TestCase): void {
@@ -349,15 +423,10 @@ class Guest {
 			for (let at = 0; at < live.length; at += 8) {
 				if (!differs(live, was, at)) continue;
 				diffs.push({ address: area.address + at, bytes: live.slice(at, at + 8) });
-				this.#memory.write((AREA_PHYS[index] as number) + at, was.subarray(at, at + 8));
+				this.#memory.write((this.#areaPhys[index] as number) + at, was.subarray(at, at + 8));
 			}
 		}
 		return diffs;
-	}
-
-	#undo(testCase: TestCase): void {
-		this.#unput(testCase.codeAddress, codeOf(testCase).length);
-		for (const { address, bytes } of testCase.patches) this.#unput(address, bytes.length);
 	}
 }
 

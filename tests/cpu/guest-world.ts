@@ -26,6 +26,9 @@ export const KERNEL_STACK_TOP = KERNEL_LINEAR + 0xf000n;
 export const CODE_PHYS = 0x30_0000;
 export const DATA_PHYS = 0x31_0000;
 export const STACK_PHYS = 0x32_0000;
+/** Copies of the code area, so that the code of many cases can stand at once. */
+export const CODE_COPIES = 16;
+export const codeCopyPhys = (copy: number): number => (copy === 0 ? CODE_PHYS : 0x40_0000 + copy * CODE_BYTES);
 
 export const CR3 = BigInt(PML4);
 export const GDT = { base: KERNEL_LINEAR + BigInt(GDT_OFFSET), limit: 0x7f };
@@ -93,6 +96,13 @@ function writePageTables(write: PhysWriter): void {
 	entry(PML4, 511, BigInt(PDPT_HIGH) | link);
 	entry(PDPT_HIGH, 510, BigInt(PD_HIGH) | link);
 	entry(PD_HIGH, 0, BigInt(KERNEL_PHYS) | PTE_P | PTE_W | PTE_ACCESSED_DIRTY | PTE_PS);
+}
+
+/** Maps the code area to another place of physical memory. Cached translations are the caller's affair. */
+export function mapCode(write: PhysWriter, codePhys: number): void {
+	const entries: bigint[] = [];
+	for (let page = 0; page < CODE_BYTES; page += 0x1000) entries.push(BigInt(codePhys + page) | PTE_P | PTE_W | PTE_U | PTE_ACCESSED_DIRTY);
+	write(FIRST_PT + ((CODE_ADDRESS >>> 12) & 511) * 8, quadwords(entries));
 }
 
 /** Linux's, in its order: kernel code (32-bit, 64-bit) and data, user code and data, TSS, LDT, TLS, the CPU's number. */
