@@ -259,12 +259,14 @@ export class Machine implements AsyncDisposable {
 			const { host } = this.#parts;
 			const beganNs = host.nowNs();
 			let pauseNs = 0;
+			let screen = "";
 			const frozen = await this.#hold(async () => {
 				const result = await snapshots.freeze();
+				screen = this.consoles[0]?.text ?? "";
 				pauseNs = host.nowNs() - beganNs;
 				return result;
 			});
-			const record = await snapshots.keep(frozen, { ...options, screen: this.consoles[0]?.text ?? "" });
+			const record = await snapshots.keep(frozen, { ...options, screen });
 			return { record, pauseNs, totalNs: host.nowNs() - beganNs };
 		});
 	}
