@@ -78,7 +78,7 @@ test("test: what was expected and what was seen; code 0 or 1", () => {
 	});
 });
 
-test("up in the background, live changes, a capture, redeploy, down: nothing is left behind", { timeout: 60_000 }, async () => {
+test("up in the background, live changes, a capture, redeploy, down: nothing is left behind", { timeout: 120_000 }, async () => {
 	const name = file("live.yaml", PAIR);
 	expect(basenji("lab", "up", "-d", "-f", name).stdout).toMatch(/^pair: up \(process \d+\)/);
 	try {
@@ -91,6 +91,11 @@ test("up in the background, live changes, a capture, redeploy, down: nothing is 
 			{ name: "a--s", state: "up", quality: "100mbit / 1mbit, 20ms ±5ms" },
 			{ name: "b--s", state: "down", quality: "down, 10mbit, 5ms" },
 		]);
+		const recorded = basenji("lab", "recording", "-f", name).stdout;
+		expect(recorded).toMatch(
+			/^timeline:\n {2}\d+ns:\n {4}- "s:a -> a:lan rate 1mbit delay 20ms ±5ms"\n {2}\d+ns:\n {4}- "b:lan -- s:b state down"\n$/,
+		);
+		expect(basenji("lab", "validate", "-f", file("recorded.yaml", PAIR + recorded)).stdout).toMatch(/2 actions/);
 		const recorder = spawn(process.execPath, [main, "capture", "a--s", "-w", "a.pcapng", "-f", name], { cwd: folder });
 		await delay(4000);
 		recorder.kill("SIGINT");

@@ -61,7 +61,7 @@ export class SessionFolder {
 }
 
 export interface Request {
-	readonly verb: "status" | "perform" | "down" | "capture";
+	readonly verb: "status" | "perform" | "recording" | "down" | "capture";
 	/** `perform`: lines of a timeline. */
 	readonly lines?: readonly string[];
 	readonly link?: string;

@@ -40,6 +40,25 @@ export async function perform({ file, json }: FileOptions, lines: readonly strin
 	return 0;
 }
 
+/** What was changed since the lab is up, as a timeline to be put into its file. */
+export async function recording({ file, json }: FileOptions): Promise<number> {
+	const folder = folderOf(file);
+	if (folder === undefined) return EXIT_UNMET;
+	const changes = (await ask(folder, { verb: "recording" })) as readonly { readonly timeNs: number; readonly line: string | null }[];
+	if (json === true) {
+		printJson(changes);
+		return 0;
+	}
+	const times = Map.groupBy(changes, ({ timeNs }) => timeNs);
+	process.stdout.write(times.size === 0 ? "timeline: {}\n" : "timeline:\n");
+	for (const [timeNs, lines] of times) {
+		process.stdout.write(`  ${timeNs}ns:\n`);
+		for (const { line } of lines)
+			process.stdout.write(line === null ? "    # a change that no line can say: --json has it\n" : `    - ${JSON.stringify(line)}\n`);
+	}
+	return 0;
+}
+
 /** `values`: `rate=10mbit`, or one of down, up and reset. */
 export async function setLink(name: string, values: readonly string[], options: FileOptions & { readonly dir?: string }): Promise<number> {
 	if (!CABLE.test(name)) throw new UsageError(`${name}: ${CABLE_FORM} is wanted`);

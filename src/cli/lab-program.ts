@@ -27,6 +27,12 @@ export function addLab(program: Command, onExit: (code: number) => void): void {
 		.action(async (words: string[], options: FileOptions) =>
 			onExit(await (await import("./lab-live.ts")).perform(options, [words.join(" ")])),
 		);
+	lab
+		.command("recording")
+		.description("print what was changed since the lab is up, as a timeline that changes it again")
+		.addOption(file())
+		.addOption(json())
+		.action(async (options: FileOptions) => onExit(await (await import("./lab-live.ts")).recording(options)));
 	addLink(program, onExit);
 	addCapture(program, onExit);
 }

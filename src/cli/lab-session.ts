@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openLab } from "../host/node/lab/open.ts";
 import { progressOn } from "../host/node/progress.ts";
-import { parseAction } from "../lab/actions.ts";
+import { formatAction, parseAction } from "../lab/actions.ts";
 import { describeConfigs } from "../lab/graph.ts";
 import type { Lab } from "../lab/lab.ts";
 import { UsageError } from "./failure.ts";
@@ -157,6 +157,10 @@ function answer(lab: Lab, request: Request, socket: Socket, end: () => void): An
 			for (const action of actions) lab.perform(action);
 			return { result: { atNs: lab.nowNs + 1 } };
 		}
+		case "recording":
+			return {
+				result: lab.recording.map(({ timeNs, action }) => ({ timeNs, line: formatAction(action, lab.model.links) ?? null, action })),
+			};
 		case "capture": {
 			const link = lab.link(request.link ?? "");
 			return { result: { link: link.name }, afterwards: () => record(lab, link.name, socket) };

@@ -1,7 +1,7 @@
 import { DEFAULT_DIRECTION } from "../net/link/config.ts";
 import { SpecError } from "../net/link/errors.ts";
 import { changeDirection, type DirectionSpec } from "../net/link/spec.ts";
-import { CABLE_FORM, parseCable } from "./cables.ts";
+import { CABLE_FORM, endName, parseCable } from "./cables.ts";
 import { findLink, type LinkMatch } from "./find-link.ts";
 import { type LabPath, suggestion } from "./issue.ts";
 import type { LinkModel } from "./model.ts";
@@ -84,6 +84,23 @@ export function parseLinkWords(text: string, path: LabPath): DirectionSpec {
 	}
 	changeDirection(DEFAULT_DIRECTION, spec as DirectionSpec, path);
 	return spec as DirectionSpec;
+}
+
+/** The line that `parseAction` reads as this action; `undefined` where a value has no short form. */
+export function formatAction(action: Action, links: readonly LinkModel[]): string | undefined {
+	if (action.kind === "machine") return `${action.verb} ${action.node}`;
+	if (action.kind === "type") return `type ${action.node} ${JSON.stringify(action.text)}`;
+	const link = links.find(({ name }) => name === action.link);
+	if (link === undefined) return undefined;
+	const [a, b] = [endName(link.a), endName(link.b)];
+	const ends = action.side === undefined ? `${a} -- ${b}` : action.side === "up" ? `${a} -> ${b}` : `${b} -> ${a}`;
+	if (Object.keys(resetSpec()).every((key) => action.spec[key as keyof DirectionSpec] === null)) return `${ends} reset`;
+	const words = Object.entries(action.spec).map(([key, value]) => {
+		if (key !== "state" && !Object.hasOwn(LINK_KEYS, key)) return undefined;
+		if (value === null) return key === "state" ? "state up" : `${key} default`;
+		return typeof value === "string" || typeof value === "number" ? `${key} ${value}` : undefined;
+	});
+	return words.includes(undefined) ? undefined : `${ends} ${words.join(" ")}`;
 }
 
 /** Everything but the MTU back to an ideal cable. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { host, type LabDraft, type LabModel, lab, sw } from "../../src/lab/index.ts";
+import { formatAction, host, type LabDraft, type LabModel, lab, parseAction, sw } from "../../src/lab/index.ts";
 import { plainLab } from "./plain-lab.ts";
 
 function busy(more?: (draft: LabDraft) => void): LabModel {
@@ -48,6 +48,23 @@ test("what was changed while it ran is recorded, and replays to the last byte", 
 	expect(live.hashes).not.toEqual((await outcome(busy())).hashes);
 	const replayed = await outcome({ ...busy(), timeline: live.recording });
 	expect(replayed.hashes).toEqual(live.hashes);
+});
+
+test("a recording as lines reads back as what it was", () => {
+	const { links } = busy();
+	const context = { links, machines: new Set(["m"]) };
+	for (const line of [
+		"a -- s state down",
+		"s -> b loss 5% rate 2mbit",
+		"b -- s reset",
+		"a -> s delay 40ms ±5ms mtu 1400 queue default",
+		"start m",
+		'type m "ls\\n"',
+	]) {
+		const action = parseAction(line, [], context);
+		const again = formatAction(action, links) as string;
+		expect(parseAction(again, [], context)).toEqual(action);
+	}
 });
 
 test("a timeline of a file does what the same changes do by hand", async () => {
