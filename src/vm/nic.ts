@@ -1,4 +1,5 @@
 import { E1000 } from "../chips/e1000/device.ts";
+import { Ne2000Pci } from "../chips/ne2000/device.ts";
 import type { Clock } from "../machine/clock.ts";
 import type { GuestMemory } from "../machine/memory.ts";
 import type { PciDevice } from "../machine/pci.ts";
@@ -25,6 +26,7 @@ export function makeNic(nic: MachineConfig["nics"][number], place: NicPlace): Pc
 	const { port, mtu } = nic;
 	const mac = nic.mac ?? stableMac("", config.name, name);
 	if (nic.model === "e1000") return new E1000(port, { name, mac, clock });
+	if (nic.model === "ne2k-pci") return new Ne2000Pci(port, { name, mac });
 	const pairs = Math.min(config.cpus, MAX_PAIRS);
 	return new VirtioPci(new VirtioNet(port, { name, mac, pairs, post, ...(mtu === undefined ? {} : { mtuBytes: mtu }) }), memory);
 }
