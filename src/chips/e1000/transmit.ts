@@ -1,3 +1,4 @@
+import { unimplemented } from "../../machine/device.ts";
 import { MIN_FRAME_BYTES } from "../../net/frames/ethernet.ts";
 import { completeChecksum } from "../../net/offload/checksums.ts";
 import { segmentTcp } from "../../net/offload/segment.ts";
@@ -116,6 +117,7 @@ export class Transmitter {
 		if (packet === undefined) return;
 		const { ipStart, ipOffset, ipEnd, tcpStart, tcpOffset, tcpEnd, segmentBytes, isTcp } = this.#context;
 		if (this.#isSegmented) {
+			if (!isTcp) unimplemented("e1000", "UDP segmentation");
 			const frames = isTcp ? segmentTcp(packet, segmentBytes) : undefined;
 			for (const frame of frames ?? []) this.#sendOne(frame, this.#vlan);
 			return;
