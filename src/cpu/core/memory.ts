@@ -1,5 +1,6 @@
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
+import type { Callables } from "../emit/ops.ts";
 import { FLAG } from "../state/flags.ts";
 import {
 	at,
@@ -33,19 +34,19 @@ defineCore("segmentCheck", ["i32", "i32", "i32", "i32", "i32"], "i32", (f) => {
 	f.unreachable();
 });
 
-interface Found {
-	readonly host: Expr;
-	readonly hits: Expr;
-}
-
-function lookUp(f: FunctionBuilder, cpu: Expr, linear: Expr, tag: number): Found {
+/** Offset of the byte at `linear` by the TLB in force, filled if need be; a core function gives 0 where that cannot be. */
+function hostOf(f: FunctionBuilder, calls: Callables, cpu: Expr, linear: Expr, isWrite: boolean): Expr {
 	const low = f.let(op("i32WrapI64", linear));
 	const index = op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
 	const entry = f.let(op("i32Add", loadOp("i32Load", cpu, at("tlbBase")), index));
-	return {
-		host: f.let(op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend))),
-		hits: f.let(op("i64Eq", op("i64And", linear, i64(-4096)), loadOp("i64Load", entry, tag))),
-	};
+	const host = f.local("i32");
+	f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend)));
+	const tag = loadOp("i64Load", entry, isWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag);
+	f.if(op("i64Ne", op("i64And", linear, i64(-4096)), tag), () => {
+		f.set(host, f.callLet(calls.index("fillTlb"), "i32", [cpu, linear, i32(isWrite ? 1 : 0)]));
+		f.if(op("i32Eqz", f.get(host)), () => f.return(i32(0)));
+	});
+	return f.get(host);
 }
 
 /** Bytes from `linear` to the end of its page. */
@@ -64,42 +65,41 @@ const goesSingly = (cpu: Expr): Expr => op("i32And", loadOp("i32Load", cpu, at("
 const cap = (f: FunctionBuilder, count: Expr): Expr => f.let(select(op("i64GtU", count, i64(4096)), i32(4096), op("i32WrapI64", count)));
 
 /** REP MOVS within one page of each side: (cpu, to, from, count, log2 bytes) → elements moved, 0 if it must go one by one. */
-defineCore("bulkMove", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
+defineCore("bulkMove", ["i32", "i64", "i64", "i64", "i32"], "i32", (f, calls) => {
 	const [cpu, to, from, count, log2] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
 	f.if(goesSingly(cpu), () => f.return(i32(0)));
 	const room = min(f, toPageEnd(to), toPageEnd(from));
 	const elements = f.local("i32");
 	f.set(elements, min(f, op("i32ShrU", room, log2), cap(f, count)));
-	const target = lookUp(f, cpu, to, TLB_ENTRY.writeTag);
-	const source = lookUp(f, cpu, from, TLB_ENTRY.readTag);
-	f.if(op("i32Eqz", op("i32And", target.hits, source.hits)), () => f.return(i32(0)));
+	f.if(op("i32Eqz", f.get(elements)), () => f.return(i32(0)));
+	const source = hostOf(f, calls, cpu, from, false);
+	const target = hostOf(f, calls, cpu, to, true);
 	// Copying forward onto itself repeats a pattern; only as far as the two runs are apart is it a plain copy.
-	const apart = f.let(op("i32Sub", target.host, source.host));
+	const apart = f.let(op("i32Sub", target, source));
 	f.if(op("i32LtU", apart, op("i32Shl", f.get(elements), log2)), () => f.set(elements, op("i32ShrU", apart, log2)));
-	f.memoryCopy(target.host, source.host, op("i32Shl", f.get(elements), log2));
+	f.memoryCopy(target, source, op("i32Shl", f.get(elements), log2));
 	f.return(f.get(elements));
 	f.unreachable();
 });
 
 /** REP STOS within a page: (cpu, to, value, count, log2 bytes) → elements stored, 0 if it must go one by one. */
-defineCore("bulkFill", ["i32", "i64", "i64", "i64", "i32"], "i32", (f) => {
+defineCore("bulkFill", ["i32", "i64", "i64", "i64", "i32"], "i32", (f, calls) => {
 	const [cpu, to, value, count, log2] = [f.param(0), f.param(1), f.param(2), f.param(3), f.param(4)];
 	f.if(goesSingly(cpu), () => f.return(i32(0)));
 	const elements = min(f, op("i32ShrU", toPageEnd(to), log2), cap(f, count));
 	f.if(op("i32Eqz", elements), () => f.return(i32(0)));
-	const target = lookUp(f, cpu, to, TLB_ENTRY.writeTag);
-	f.if(op("i32Eqz", target.hits), () => f.return(i32(0)));
+	const target = hostOf(f, calls, cpu, to, true);
 	const bytes = f.let(op("i32Shl", elements, log2));
 	// A value whose bytes are all alike (0, mostly) is a fill whatever its size.
 	const splat = op("i64Mul", op("i64And", value, i64(0xff)), i64(0x0101_0101_0101_0101n));
 	const width = f.let(op("i64ShrU", i64(-1), op("i64ExtendI32U", op("i32Sub", i32(64), op("i32Shl", i32(8), log2)))));
 	f.if(op("i64Eqz", op("i64And", op("i64Xor", value, splat), width)), () => {
-		f.memoryFill(target.host, op("i32WrapI64", value), bytes);
+		f.memoryFill(target, op("i32WrapI64", value), bytes);
 		f.return(elements);
 	});
 	const at = f.local("i32");
-	const end = f.let(op("i32Add", target.host, bytes));
-	f.set(at, target.host);
+	const end = f.let(op("i32Add", target, bytes));
+	f.set(at, target);
 	f.loop((again) => {
 		f.if(op("i32Eq", log2, i32(1)), () => f.store("i64Store16", f.get(at), value));
 		f.if(op("i32Eq", log2, i32(2)), () => f.store("i64Store32", f.get(at), value));
