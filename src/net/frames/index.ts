@@ -1,6 +1,7 @@
 export * from "./address.ts";
 export * from "./arp.ts";
 export * from "./checksum.ts";
+export * from "./crc32.ts";
 export * from "./ethernet.ts";
 export * from "./icmp.ts";
 export * from "./ipv4.ts";
