@@ -11,6 +11,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const STEPS = Number(process.env.BASENJI_SURVIVE_STEPS ?? 200);
 const SEED = Number(process.env.BASENJI_SURVIVE_SEED ?? 1);
+const CPUS = Number(process.env.BASENJI_SURVIVE_CPUS ?? 1);
 /** Snapshots kept at a time: beyond that one is removed for each that is taken. */
 const MOST = 12;
 
@@ -27,7 +28,7 @@ test(`a guest that checks memory, floating point, disk and clocks survives ${STE
 	const options = await guestOptions(folder, "survive");
 	if (typeof options === "string") return skip(options);
 	const draw = random(SEED);
-	await using machine = await createMachine({ ...options, memory: "128M", snapshots: join(folder, "snapshots") });
+	await using machine = await createMachine({ ...options, memory: "128M", cpus: CPUS, snapshots: join(folder, "snapshots") });
 	const watch = new Rounds(machine);
 	await machine.start();
 	let round = await watch.next();
