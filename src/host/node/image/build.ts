@@ -94,6 +94,7 @@ async function recipeHash(recipe: Recipe): Promise<string> {
 	const sources = [
 		"guest/init",
 		"guest/check",
+		"guest/follow",
 		"guest/leave",
 		"guest/poweroff",
 		"guest/udhcpc",

@@ -76,6 +76,7 @@ export async function buildInitramfs(parts: InitramfsParts): Promise<Uint8Array>
 	// The kernel calls it for modules it wants itself, busybox's own links not yet being there.
 	cpio.symlink("sbin/modprobe", "../bin/busybox");
 	cpio.file("etc/basenji/check", await text("check"), 0o755);
+	cpio.file("etc/basenji/follow", await text("follow"), 0o755);
 	cpio.file("etc/basenji/leave", await text("leave"), 0o755);
 	cpio.file("usr/local/sbin/poweroff", await text("poweroff"), 0o755);
 	for (const name of ["reboot", "halt"]) cpio.symlink(`usr/local/sbin/${name}`, "poweroff");
