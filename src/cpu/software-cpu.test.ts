@@ -22,7 +22,7 @@ const board: CpuBoard = {
 };
 
 /** A processor in real mode at 0000:1000 with a stack at 0000:0FF0; HLT ends a program. */
-function processor(code: readonly number[], hotThreshold: number, onPause = () => {}): SoftwareCpu {
+function processor(code: readonly number[], hotThreshold: number | undefined, onPause = () => {}): SoftwareCpu {
 	const memory = new GuestMemory(1 << 20);
 	memory.bytes.set(code, ENGINE_BYTES + CODE);
 	const engine = new SoftwareEngine(memory, hotThreshold === undefined ? {} : { hotThreshold });
