@@ -76,13 +76,17 @@ export async function showTree(text: string, options: Json): Promise<void> {
 	else process.stdout.write(infos.length === 0 ? `${home.name} has no snapshots yet\n` : drawTree(infos, Date.now()));
 }
 
-export async function restoreSnapshot(text: string, options: Json): Promise<void> {
+export async function restoreSnapshot(text: string, options: Json & { readonly discard?: boolean }): Promise<void> {
 	const { home, snapshot } = placeOf(text);
 	await home.read();
 	const infos = await askOr<readonly SnapshotInfo[]>(home, { verb: "tree" }, async (tree) => tree.infos());
 	const wanted = snapshot ?? infos.find(({ isHere }) => isHere)?.id;
 	if (wanted === undefined) throw new UsageError(`${home.name} stands on no snapshot; say which: ${home.name}@SNAPSHOT`);
-	const info = await askOr<SnapshotInfo>(home, { verb: "restore", snapshot: wanted }, async (tree) => tree.info(tree.find(wanted)));
+	const info = await askOr<SnapshotInfo>(
+		home,
+		{ verb: "restore", snapshot: wanted, isDiscarding: options.discard === true },
+		async (tree) => tree.info(tree.find(wanted)),
+	);
 	if (!(await isRunning(home))) {
 		await home.change({ next: { snapshot: info.id, isSameLife: false } });
 		await launch(home);

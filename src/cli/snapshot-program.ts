@@ -97,8 +97,9 @@ function addTime(program: Command, command: readonly string[], onExit: (code: nu
 		.command("restore")
 		.description("put a machine back to a snapshot, and have it go on from there")
 		.argument("<name@snapshot>", "without @SNAPSHOT: where it is")
+		.addOption(option("--discard", "do not keep what it is now in an automatic snapshot first"))
 		.addOption(json())
-		.action(async (name: string, options: Json) => (await load()).restoreSnapshot(name, options));
+		.action(async (name: string, options: Json & { discard?: boolean }) => (await load()).restoreSnapshot(name, options));
 	program
 		.command("rmsnap")
 		.description("remove snapshots; those that follow from them stay")

@@ -10,7 +10,8 @@ import type { SnapshotTree } from "./tree.ts";
  * One snapshot as one stream, for another machine or a browser: a line of JSON that says what follows, the snapshot's record, then
  * its pages and the blocks of its disks that are not zeros. Each part begins with its length, so a reader needs no seeking.
  *
- *     header    JSON, ended by a line feed: format, version, and whatever the sender wants told (`about`)
+ *     header    JSON, ended by a line feed: format, version, sizes of disks and files, and whatever the sender wants told (`about`)
+ *     files     the bytes of each file that the header names: what the machine boots from when it is reset
  *     record    u32 length, the record as its file has it
  *     pages     { u32 page of RAM, 4096 bytes } …, ended by u32 0xffffffff
  *     disks     for each disk { u32 block of 64 KiB, 65536 bytes } …, ended by u32 0xffffffff
@@ -20,17 +21,30 @@ export const ARCHIVE_VERSION = 1;
 const END = 0xffff_ffff;
 export const ARCHIVE_BLOCK_BYTES = 64 * 1024;
 const MAX_LINE_BYTES = 1024 * 1024;
+const MAX_FILE_BYTES = 1024 * 1024 * 1024;
 
-/** Writes a snapshot. `disks` are its disks as they were then, `undefined` where it has none; `about` goes into the header. */
-export async function* exportSnapshot(
-	tree: SnapshotTree,
-	record: SnapshotRecord,
-	disks: readonly (Disk | undefined)[],
-	about: unknown,
-): AsyncGenerator<Uint8Array> {
-	yield encodeUtf8(
-		`${JSON.stringify({ format: FORMAT, version: ARCHIVE_VERSION, about, disks: disks.map((disk) => disk?.sizeBytes ?? null) })}\n`,
-	);
+/** What goes along with a snapshot. */
+export interface ArchiveContents {
+	/** The disks as they were then, `undefined` where one takes no part. */
+	readonly disks: readonly (Disk | undefined)[];
+	/** By name. */
+	readonly files: Readonly<Record<string, Uint8Array>>;
+	/** JSON for the header. */
+	readonly about: unknown;
+}
+
+/** Writes a snapshot. */
+export async function* exportSnapshot(tree: SnapshotTree, record: SnapshotRecord, contents: ArchiveContents): AsyncGenerator<Uint8Array> {
+	const { disks, files, about } = contents;
+	const header = {
+		format: FORMAT,
+		version: ARCHIVE_VERSION,
+		about,
+		disks: disks.map((disk) => disk?.sizeBytes ?? null),
+		files: Object.entries(files).map(([name, { length }]) => ({ name, sizeBytes: length })),
+	};
+	yield encodeUtf8(`${JSON.stringify(header)}\n`);
+	yield* Object.values(files);
 	const { tables } = tree;
 	const bytes = encodeSnapshot({ ...record, parent: undefined, leaves: [], disks: record.disks.map((layers) => layers && []) });
 	yield word(bytes.length);
@@ -69,9 +83,10 @@ export async function importSnapshot(
 	chunks: AsyncIterable<Uint8Array>,
 	target: ImportTarget,
 	where: string,
-): Promise<{ readonly record: SnapshotRecord; readonly about: unknown }> {
+): Promise<{ readonly record: SnapshotRecord; readonly about: unknown; readonly files: ReadonlyMap<string, Uint8Array> }> {
 	const source = new ByteReader(chunks, where);
 	const header = parseVersioned(await source.line(), where, FORMAT, ARCHIVE_VERSION);
+	const files = await readFiles(source, header.files ?? [], where);
 	const length = await source.word();
 	if (length > 256 * 1024 * 1024) throw new SnapshotError("corrupt", where, `has a record of ${length} bytes`);
 	const bare = decodeSnapshot(await source.take(length), where);
@@ -114,7 +129,18 @@ export async function importSnapshot(
 	const table = tables.change(tables.empty(pageCount), Uint32Array.from(pages), Uint32Array.from(ids));
 	const record: SnapshotRecord = { ...bare, name: target.tree.freeName(bare.name), leaves: table.leaves, parent: target.tree.here?.id };
 	await target.tree.add(record);
-	return { record, about: header.about };
+	return { record, about: header.about, files };
+}
+
+async function readFiles(source: ByteReader, list: unknown, where: string): Promise<ReadonlyMap<string, Uint8Array>> {
+	const files = new Map<string, Uint8Array>();
+	if (!Array.isArray(list)) throw new SnapshotError("corrupt", where, '"files" makes no sense');
+	for (const { name, sizeBytes } of list as readonly { readonly name?: unknown; readonly sizeBytes?: unknown }[]) {
+		const isSane = typeof sizeBytes === "number" && Number.isInteger(sizeBytes) && sizeBytes >= 0 && sizeBytes <= MAX_FILE_BYTES;
+		if (typeof name !== "string" || !/^\w+$/.test(name) || !isSane) throw new SnapshotError("corrupt", where, '"files" makes no sense');
+		files.set(name, new Uint8Array(await source.take(sizeBytes)));
+	}
+	return files;
 }
 
 function word(value: number): Uint8Array {

@@ -41,11 +41,11 @@ async function* chunksOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 async function open(bytes: Uint8Array) {
 	const tree = await SnapshotTree.open(new MemorySnapshotFolder());
 	const disk = () => Promise.reject(new Error("it has none"));
-	const { record } = await importSnapshot(chunksOf(bytes), { tree, disk }, "golden");
+	const { record, files } = await importSnapshot(chunksOf(bytes), { tree, disk }, "golden");
 	await using machine = assembleMachine(options(), new NodeHost(), { snapshots: tree, isRestored: true });
 	await machine.restore(record.id);
 	await machine.start();
-	return { before: record.screen, after: await untilPrinted(machine, 20) };
+	return { before: record.screen, after: await untilPrinted(machine, 20), files };
 }
 
 function expectToGoOn(before: string, after: string): void {
@@ -61,7 +61,8 @@ async function write(): Promise<Uint8Array> {
 	await untilPrinted(machine, 40);
 	const { record } = await machine.snapshot({ name: "golden", note: "written by the first version" });
 	const parts: Uint8Array[] = [];
-	for await (const part of exportSnapshot(tree, record, [], { machine: "golden" })) parts.push(part);
+	for await (const part of exportSnapshot(tree, record, { disks: [], files: { letters: Uint8Array.of(1, 2, 3) }, about: "golden" }))
+		parts.push(part);
 	return Buffer.concat(parts);
 }
 
@@ -80,8 +81,9 @@ test("a snapshot of version 1 opens, and its machine goes on where it was", asyn
 });
 
 test("what this version writes, it reads", async () => {
-	const { before, after } = await open(await write());
+	const { before, after, files } = await open(await write());
 	expectToGoOn(before, after);
+	expect([...(files.get("letters") ?? [])]).toEqual([1, 2, 3]);
 });
 
 test("what is no archive, a later one, or cut off anywhere is refused", async () => {

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -60,8 +60,13 @@ describe("machines that have a name", () => {
 			const file = join(folder, "one.basenji");
 			expect(basenji("export", "m@one", file)).toMatchObject({ code: 0 });
 			expect(basenji("import", file, "copy")).toMatchObject({ code: 0, stderr: "" });
+			// It stands by itself: what it boots from came along.
+			rmSync(join(folder, "letters.bios"));
+			expect(basenji("start", "copy")).toMatchObject({ code: 0, stderr: "" });
+			expect(basenji("stop", "--force", "copy")).toMatchObject({ code: 0 });
 			expect(basenji("rm", "m").stderr).toBe("basenji: m is running; basenji stop --force m ends it\n");
 		} finally {
+			basenji("stop", "--force", "copy");
 			basenji("stop", "--force", "m-1");
 			basenji("stop", "--force", "m");
 		}

@@ -66,11 +66,18 @@ export async function importHome(path: string, name: string): Promise<{ readonly
 				files[index] = { path: place, format: "raw", mode: "nonpersistent" };
 				return RawDisk.open(await FileStore.open(place));
 			};
-			const { record, about } = await importSnapshot(createReadStream(path).pipe(createGunzip()), { tree, disk }, path);
+			const { record, about, files: images } = await importSnapshot(createReadStream(path).pipe(createGunzip()), { tree, disk }, path);
 			const { machine } = about as { machine?: HomeRecord["machine"] };
 			if (typeof machine !== "object") throw new SnapshotError("corrupt", path, "does not say what its machine is made of");
 			const next = { snapshot: record.id, isSameLife: false };
-			await home.write({ machine: { ...machine, disks: files }, next });
+			const paths: Partial<Record<"kernel" | "initrd" | "bios", string>> = {};
+			for (const key of ["kernel", "initrd", "bios"] as const) {
+				const bytes = images.get(key);
+				if (bytes === undefined) continue;
+				paths[key] = join(home.path, key);
+				await writeFile(paths[key], bytes, { mode: 0o600 });
+			}
+			await home.write({ machine: { ...machine, ...paths, disks: files }, next });
 			return { home, record };
 		} finally {
 			await tree.close();

@@ -9,7 +9,7 @@ import { thinned } from "../../../snapshot/thin.ts";
 import type { SnapshotTree } from "../../../snapshot/tree.ts";
 import type { Machine } from "../../../vm/machine.ts";
 import { HostError } from "../host-error.ts";
-import { createMachine } from "../machine.ts";
+import { createMachine, readImages } from "../machine.ts";
 import { cloneSnapshot } from "./clone.ts";
 import { listen, type Request } from "./control.ts";
 import { openSnapshotDisk } from "./disks.ts";
@@ -95,6 +95,10 @@ export class HostedMachine {
 			case "tree":
 				return { result: this.#tree.infos() };
 			case "restore": {
+				// What the machine is now would be lost: it stays for a while, like any automatic snapshot.
+				if (request.isDiscarding !== true)
+					await machine.snapshot({ isAutomatic: true, note: `before going back to ${needed("snapshot")}` });
+				await this.#thin();
 				const record = await machine.restore(needed("snapshot"));
 				this.#undo.forget();
 				if (machine.state === "paused") await machine.resume();
@@ -160,12 +164,16 @@ export class HostedMachine {
 		return this.#tree.info(record);
 	}
 
+	async #thin(): Promise<void> {
+		const needed = new Set([this.#tree.here?.id, ...this.#undo.redo]);
+		for (const id of thinned(this.#tree.records, Date.now())) if (!needed.has(id)) await this.machine.removeSnapshot(id);
+	}
+
 	async #takeAutomatic(): Promise<void> {
 		try {
 			if (this.machine.state !== "running") return;
 			await this.machine.snapshot({ isAutomatic: true });
-			const here = this.#tree.here?.id;
-			for (const id of thinned(this.#tree.records, Date.now())) if (id !== here) await this.machine.removeSnapshot(id);
+			await this.#thin();
 		} catch (error) {
 			process.stderr.write(`basenji: no automatic snapshot: ${error instanceof Error ? error.message : String(error)}\n`);
 		}
@@ -206,7 +214,11 @@ export async function exportToFile(home: MachineHome, tree: SnapshotTree, record
 			const layers = record.disks[index];
 			disks.push(layers === undefined ? undefined : await openSnapshotDisk(file, index, tree.folder, layers));
 		}
-		await pipeline(exportSnapshot(tree, record, disks, { machine }), createGzip({ level: 1 }), createWriteStream(path, { mode: 0o600 }));
+		const images = await readImages(machine);
+		const files = Object.fromEntries(Object.entries(images).flatMap(([name, bytes]) => (bytes === undefined ? [] : [[name, bytes]])));
+		const { kernel: _, initrd: __, bios: ___, disks: ____, ...about } = machine;
+		const source = exportSnapshot(tree, record, { disks, files, about: { machine: about } });
+		await pipeline(source, createGzip({ level: 1 }), createWriteStream(path, { mode: 0o600 }));
 		return { snapshot: record.name, path };
 	} finally {
 		for (const disk of disks) await disk?.close();
