@@ -1,0 +1,178 @@
+import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import type { OpName } from "../../wasm/opcodes.ts";
+import type { MemOperand } from "../../x86/decode/insn.ts";
+import { STACK_ACCESS } from "../mmu/mmu.ts";
+import { at, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
+import { CoreOps, type ModifyPlace, type SegRef } from "./core-ops.ts";
+
+/** The abstract machine's memory and stack: every access goes through the TLB in force, inline, and to a helper where that misses. */
+export abstract class MemoryOps extends CoreOps {
+	// ---- memory ----
+
+	/** Linear address, limits checked in segmented modes (#SS for SS, else #GP). Pinned; i64 in 64-bit code, else i32. */
+	linear(ref: SegRef, offset: Expr, bytes: number, isWrite: boolean): Expr {
+		const seg = "seg" in ref ? ref.seg : (this.insn.operands[ref.operand] as MemOperand).seg;
+		// FS and GS have bases; and code segments cannot be written, flat or not.
+		const usesBase = seg >= 4 || (seg === 1 && isWrite && !this.is64);
+		if (this.is64) return usesBase ? this.f.let(op("i64Add", offset, this.segBase(ref))) : offset;
+		if (this.isFlat && !usesBase) return offset;
+		const checked = this.f.callLet(this.calls.index("segmentCheck"), "i32", [
+			this.cpu,
+			this.segIndex(ref),
+			offset,
+			i32(bytes === 0 ? 0 : bytes - 1),
+			i32(isWrite ? 1 : 0),
+		]);
+		this.f.if(checked, () => this.exitFault());
+		return this.f.let(op("i32Add", offset, this.segBase(ref)));
+	}
+
+	/** Loads 1–8 or 16 bytes: i32 up to 4 bytes (zero-extended), i64 for 8, v128 for 16. Pinned. */
+	load(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16): Expr {
+		return this.loadLinear(this.linear(ref, offset, bytes, false), bytes, this.isStack(ref));
+	}
+
+	/** Through SS: a non-canonical address is #SS then, not #GP. */
+	protected isStack(ref: SegRef): boolean {
+		const seg = "seg" in ref ? ref.seg : (this.insn.operands[ref.operand] as MemOperand).seg;
+		return seg === 2;
+	}
+
+	loadLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, isStack = false, instruction: OpName = LOADS[bytes], isAligned = false): Expr {
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag, isAligned);
+		this.f.if(misses, () => {
+			if (isAligned) this.raiseMisaligned(linear);
+			this.f.set(host.imm as number, this.#miss("missLoad", linear, request(bytes, isStack)));
+			this.f.if(op("i32Eqz", host), () => this.exitFault());
+		});
+		return this.f.let(loadOp(instruction, host));
+	}
+
+	protected raiseMisaligned(linear: Expr): void {
+		const low = linear.type === "i64" ? op("i32WrapI64", linear) : linear;
+		this.raiseIf(op("i32And", low, i32(15)), 13, 0);
+	}
+
+	/** Stores at once. `value` is i32 up to 4 bytes, i64 for 8, v128 for 16. */
+	store(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr): void {
+		this.storeLinear(this.linear(ref, offset, bytes, true), bytes, value, this.isStack(ref));
+	}
+
+	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr, isStack = false, isAligned = false): void {
+		const pinned = this.f.let(value);
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag, isAligned);
+		this.f.if(
+			misses,
+			() => {
+				if (isAligned) this.raiseMisaligned(linear);
+				this.#slowStore(linear, bytes, pinned, isStack);
+			},
+			() => this.f.store(STORES[bytes], host, pinned),
+		);
+	}
+
+	#slowStore(linear: Expr, bytes: number, value: Expr, isStack: boolean): void {
+		this.f.store(STORES[bytes as 1], this.cpu, value, at("scratch"));
+		const status = this.#miss("missStore", linear, request(bytes, isStack));
+		this.f.if(status, () => this.exitFault());
+	}
+
+	/** Checks a place for reading and writing, so that the store that follows cannot fault. */
+	probe(ref: SegRef, offset: Expr, bytes: number): ModifyPlace {
+		const linear = this.linear(ref, offset, bytes, true);
+		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
+		this.f.if(misses, () => {
+			this.f.set(host.imm as number, this.#miss("missProbe", linear, request(bytes, this.isStack(ref))));
+			this.f.if(op("i32Eqz", host), () => this.exitFault());
+		});
+		return { bytes, linear, host };
+	}
+
+	loadPlace(place: ModifyPlace): Expr {
+		const at = this.f.temporary("i32");
+		this.f.set(at, place.host);
+		this.f.if(op("i32Eq", place.host, i32(-1)), () => {
+			this.f.set(at, this.#miss("missLoad", place.linear, place.bytes));
+			this.f.if(op("i32Eqz", this.f.get(at)), () => this.exitFault());
+		});
+		return this.f.let(loadOp(LOADS[place.bytes as 1], this.f.get(at)));
+	}
+
+	storePlace(place: ModifyPlace, value: Expr): void {
+		const pinned = this.f.let(value);
+		this.f.if(
+			op("i32Eq", place.host, i32(-1)),
+			() => this.#slowStore(place.linear, place.bytes, pinned, false),
+			() => this.f.store(STORES[place.bytes as 1], place.host, pinned),
+		);
+	}
+
+	/** With `isAligned`, a misaligned address misses: what the tag has no bits for does not match. */
+	#lookUp(linear: Expr, bytes: number, tag: number, isAligned = false): { host: Expr; misses: Expr } {
+		const wide = linear.type === "i64";
+		const low = wide ? op("i32WrapI64", linear) : linear;
+		const entry = this.f.let(
+			op(
+				"i32Add",
+				this.tlb(),
+				op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)),
+			),
+		);
+		const host = this.f.temporary("i32");
+		this.f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend)));
+		const [reach, kept] = isAligned ? [0, -4096 | 15] : [bytes - 1, -4096];
+		const misses = wide
+			? op("i64Ne", op("i64And", op("i64Add", linear, i64(reach)), i64(kept)), loadOp("i64Load", entry, tag))
+			: op("i32Ne", op("i32And", op("i32Add", linear, i32(reach)), i32(kept)), loadOp("i32Load", entry, tag));
+		return { host: this.f.get(host), misses };
+	}
+
+	/** What the TLB does not know: the core's `missLoad`, `missStore` or `missProbe`. */
+	#miss(name: string, linear: Expr, wanted: number): Expr {
+		const wide = linear.type === "i64" ? linear : op("i64ExtendI32U", linear);
+		return this.f.callLet(this.calls.index(name), "i32", [this.cpu, wide, i32(wanted | this.accessNotes)]);
+	}
+
+	// ---- the stack ----
+
+	/** Width of the stack pointer in use. */
+	get stackWidth(): 16 | 32 | 64 {
+		return this.is64 ? 64 : this.isStack32 ? 32 : 16;
+	}
+
+	/** SP, ESP or RSP as an address. */
+	stackPointer(): Expr {
+		return this.reg(4, this.stackWidth);
+	}
+
+	/** `sp` + bytes, cut to the stack's width. */
+	stackAdd(sp: Expr, bytes: number | Expr): Expr {
+		const width = this.stackWidth;
+		const delta = typeof bytes === "number" ? (width === 64 ? i64(bytes) : i32(bytes)) : bytes;
+		const sum = op(width === 64 ? "i64Add" : "i32Add", sp, delta);
+		return this.f.let(width === 16 ? op("i32And", sum, i32(0xffff)) : sum);
+	}
+
+	/** Pushes 2, 4 or 8 bytes; the new stack pointer takes effect at commit. */
+	push(bytes: 2 | 4 | 8, value: Expr): void {
+		const sp = this.stackAdd(this.stackPointer(), -bytes);
+		this.store({ seg: 2 }, sp, bytes, value);
+		this.setReg(4, this.stackWidth, sp);
+	}
+
+	/** Pops; `setReg(4, …)` is queued before whatever the caller queues, so POP ESP ends with the popped value. */
+	pop(bytes: 2 | 4 | 8): Expr {
+		const sp = this.stackPointer();
+		const value = this.load({ seg: 2 }, sp, bytes);
+		this.setReg(4, this.stackWidth, this.stackAdd(sp, bytes));
+		return value;
+	}
+}
+
+/** What the memory helpers take: bytes, and whether the access goes through SS (see `STACK_ACCESS`). */
+function request(bytes: number, isStack: boolean): number {
+	return isStack ? bytes | STACK_ACCESS : bytes;
+}
+
+const LOADS: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Load8U", 2: "i32Load16U", 4: "i32Load", 8: "i64Load", 16: "v128Load" };
+const STORES: Record<1 | 2 | 4 | 8 | 16, OpName> = { 1: "i32Store8", 2: "i32Store16", 4: "i32Store", 8: "i64Store", 16: "v128Store" };

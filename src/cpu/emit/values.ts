@@ -1,0 +1,79 @@
+import { type Expr, i32, i64, op, select } from "../../wasm/expr.ts";
+import type { OpName } from "../../wasm/opcodes.ts";
+import { EXIT } from "../state/layout.ts";
+import type { Width } from "./condition.ts";
+
+// Small words that meanings are written in.
+
+/** Whether a system helper's status says that the instruction has not happened (other exits come after its success). */
+export function gaveUp(status: Expr): Expr {
+	return op("i32Or", op("i32Eq", status, i32(EXIT.fault)), op("i32Eq", status, i32(EXIT.single)));
+}
+
+export function both(a: Expr, b: Expr | undefined): Expr {
+	return b === undefined ? a : op("i32And", a, b);
+}
+
+/** Whether bits 63:47 of a 64-bit address are not all alike. */
+export function isNonCanonical(address: Expr): Expr {
+	return op("i64GtU", op("i64Add", op("i64ShrS", address, i64(47)), i64(1)), i64(1));
+}
+
+/** `alu(32, "Add", a, b)`: the i32 instruction up to 32 bits, else the i64 one. */
+export function alu(width: Width, name: IntegerOp, ...args: Expr[]): Expr {
+	return op(`${width === 64 ? "i64" : "i32"}${name}` as OpName, ...args);
+}
+
+type IntegerOp =
+	| "Add"
+	| "Sub"
+	| "Mul"
+	| "And"
+	| "Or"
+	| "Xor"
+	| "Shl"
+	| "ShrS"
+	| "ShrU"
+	| "Rotl"
+	| "Rotr"
+	| "DivS"
+	| "DivU"
+	| "RemS"
+	| "RemU"
+	| "Clz"
+	| "Ctz"
+	| "Popcnt"
+	| "Eqz"
+	| "Eq"
+	| "Ne"
+	| "LtS"
+	| "LtU"
+	| "GtS"
+	| "GtU"
+	| "LeS"
+	| "LeU"
+	| "GeS"
+	| "GeU";
+
+/** A constant of the width's type. */
+export function constant(width: Width, value: number | bigint): Expr {
+	return width === 64 ? i64(value) : i32(Number(BigInt.asIntN(32, BigInt(value))));
+}
+
+/** Cuts an i32 to 8 or 16 bits; wider values stay. */
+export function truncate(width: Width, e: Expr): Expr {
+	return width === 8 ? op("i32And", e, i32(0xff)) : width === 16 ? op("i32And", e, i32(0xffff)) : e;
+}
+
+/** Sign-extends a zero-extended value of `from` bits to the type of `to`. */
+export function signExtendTo(from: Width, to: Width, e: Expr): Expr {
+	const narrow = from === 8 ? op("i32Extend8S", e) : from === 16 ? op("i32Extend16S", e) : e;
+	return to === 64 && from !== 64 ? op("i64ExtendI32S", narrow) : narrow;
+}
+
+/** Zero-extends a value of `from` bits to the type of `to`. */
+export function zeroExtendTo(from: Width, to: Width, e: Expr): Expr {
+	return to === 64 && from !== 64 ? op("i64ExtendI32U", e) : e;
+}
+
+export { select };
