@@ -110,6 +110,7 @@ export class SoftwareCpuEngine implements CpuEngine {
 				? {}
 				: {
 						translatedRegions: translated.regions,
+						secondRegions: translated.secondRegions,
 						translatedInstructions: translated.instructions,
 						translatedBytes: translated.bytes,
 						invalidatedRegions: translated.invalidated,

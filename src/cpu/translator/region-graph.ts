@@ -62,7 +62,7 @@ export interface RegionLimits {
 
 /** For code that has just become hot: most of it will not stay so for long, and what is made must be quick to make. */
 export const FIRST_LIMITS: RegionLimits = { insns: 300, blocks: 60, calls: 0 };
-/** For code that time is really spent in (docs/decisions/0005). */
+/** For code that time is really spent in (docs/decisions/0008). */
 export const SECOND_LIMITS: RegionLimits = { insns: 800, blocks: 160, calls: 8 };
 
 /** A callee joins its caller's region when it has run this part of what makes a block hot. */

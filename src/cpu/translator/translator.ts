@@ -49,6 +49,8 @@ const SAMPLES_FOR_SECOND = 8;
 
 export interface TranslatorStats {
 	regions: number;
+	/** Of these, made again because time is spent in them. */
+	secondRegions: number;
 	instructions: number;
 	bytes: number;
 	invalidated: number;
@@ -72,7 +74,7 @@ export class Translator {
 	readonly #byBlock = new Map<Block, Region[]>();
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
-	readonly stats: TranslatorStats = { regions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
+	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
 	/** Told which blocks (by head record) have code now: jump caches must look again. */
 	onInstalled: (records: ReadonlySet<number>) => void = () => {};
 
@@ -171,6 +173,7 @@ export class Translator {
 		}
 		module.add(slot, emitted.code, `region${tier} ${block.phys.toString(16)}`);
 		this.stats.regions++;
+		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
 		return { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents, isDead: false };
 	}
