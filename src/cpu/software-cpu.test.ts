@@ -22,13 +22,21 @@ const board: CpuBoard = {
 };
 
 /** A processor in real mode at 0000:1000 with a stack at 0000:0FF0; HLT ends a program. */
-function processor(code: readonly number[], hotThreshold: number | undefined, onPause = () => {}): SoftwareCpu {
+function processor(code: readonly number[], hotThreshold: number | undefined, onPause = () => {}, pcBoard = board): SoftwareCpu {
 	const memory = new GuestMemory(1 << 20);
 	memory.bytes.set(code, ENGINE_BYTES + CODE);
 	const engine = new SoftwareEngine(memory, hotThreshold === undefined ? {} : { hotThreshold });
 	let seed = 1;
 	const entropy = { next32: () => seed++ };
-	const cpu = new SoftwareCpu(engine, { index: 0, cpuCount: 1, io: new IoBus(), clock: new SteppedClock(), board, entropy, onPause });
+	const cpu = new SoftwareCpu(engine, {
+		index: 0,
+		cpuCount: 1,
+		io: new IoBus(),
+		clock: new SteppedClock(),
+		board: pcBoard,
+		entropy,
+		onPause,
+	});
 	for (let seg = 0; seg < 6; seg++) setReal(cpu.context, seg, 0);
 	cpu.state.set64("rip", BigInt(CODE));
 	cpu.state.setLow("gpr", 0xff0, 4);
@@ -131,6 +139,43 @@ describe("code segments", () => {
 		expect(cpu.run(1000)).toBe("halted");
 		expect(registers(cpu)[0]).toBe(1);
 		expect(cpu.state.get64("rip")).toBe(0x3001n);
+	});
+});
+
+describe("x87 exceptions without CR0.NE", () => {
+	it.each(THRESHOLDS)("wait for the board's interrupt, and go on when it says so (threshold %s)", (threshold) => {
+		// fninit; fldcw [1030] (division by 0 unmasked); fld1; fldz; fdivp; fwait; mov bl, 1; hlt
+		const code = [0xdb, 0xe3, 0xd9, 0x2e, 0x30, 0x10, 0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9, 0x9b, 0xb3, 0x01, 0xf4];
+		for (const clears of [true, false]) {
+			const signals: boolean[] = [];
+			let isIgnored = false;
+			const signalFloatError = (isPending: boolean) => {
+				signals.push(isPending);
+				cpu.pins.intr.set(isPending && !isIgnored);
+				return isIgnored;
+			};
+			const cpu = processor(code, threshold, undefined, { ...board, signalFloatError });
+			const { memory, io } = cpu.context;
+			io.claim("ignne", 0xf0, 1, {
+				accessBytes: { min: 1, max: 1 },
+				read: () => 0,
+				write: () => {
+					isIgnored = true;
+					cpu.pins.intr.set(false);
+				},
+			});
+			memory.view.setUint16(ENGINE_BYTES + 0x1030, 0x37b, true);
+			// Vector 20h: fnclex, or out F0h, al; mov cl, 1; iret
+			memory.bytes.set([...(clears ? [0xdb, 0xe2] : [0xe6, 0xf0]), 0xb1, 0x01, 0xcf], ENGINE_BYTES + 0x2000);
+			memory.view.setUint32(ENGINE_BYTES + 4 * 0x20, 0x2000, true);
+			cpu.state.set("flags", 2);
+			expect(cpu.run(100)).toBe("budget");
+			expect(registers(cpu)[3]).toBe(0);
+			cpu.state.set("flags", 0x202);
+			expect(cpu.run(100)).toBe("halted");
+			expect([registers(cpu)[3], (registers(cpu)[1] as number) & 0xff]).toEqual([1, 1]);
+			expect(signals.at(-1)).toBe(!clears);
+		}
 	});
 });
 

@@ -23,6 +23,11 @@ export interface CpuBoard {
 	/** IA32_APIC_BASE and the x2APIC registers. `undefined` / `false`: no such register, the CPU raises #GP. */
 	readApicMsr(index: number): bigint | undefined;
 	writeApicMsr(index: number, value: bigint): boolean;
+	/**
+	 * FERR#: an x87 exception waits (or does no more) while CR0.NE is 0. True: IGNNE# is asserted, the CPU goes on regardless; false: it
+	 * stands still until an interrupt. Without this pin, it always goes on.
+	 */
+	signalFloatError?(isPending: boolean): boolean;
 	/** True while the A20 gate lets address bit 20 through. */
 	readonly isA20Enabled: boolean;
 	/** The CPU has shut down (triple fault): the board decides what follows (PC: reset). */

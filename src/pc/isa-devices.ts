@@ -1,5 +1,6 @@
 import type { StateValue } from "../base/json.ts";
 import { AcpiPm } from "../chips/acpi-pm.ts";
+import { FloatError } from "../chips/float-error.ts";
 import { Hpet } from "../chips/hpet.ts";
 import { I8042 } from "../chips/i8042.ts";
 import { I8254 } from "../chips/i8254.ts";
@@ -54,6 +55,7 @@ export class IsaDevices {
 	readonly resetControl: ResetControl;
 	readonly postCode = new PostCode("post-code");
 	readonly nmiMask = new NmiMask();
+	readonly floatError: FloatError;
 	readonly dma: PcDma;
 	/** The HPET has taken over the lines of timer and clock. */
 	readonly #timerLine: CutWire;
@@ -110,6 +112,7 @@ export class IsaDevices {
 			pulse(() => options.requestReset("port 92")),
 		);
 		this.resetControl = new ResetControl("reset-control", (isHard) => options.requestReset(`port CF9, ${isHard ? "hard" : "soft"}`));
+		this.floatError = new FloatError("float-error", isa.driver(at.IRQ_FLOAT_ERROR));
 		this.dma = new PcDma(options.memory);
 	}
 
@@ -129,6 +132,7 @@ export class IsaDevices {
 			this.resetControl,
 			this.postCode,
 			this.nmiMask,
+			this.floatError,
 			this.dma.dma1,
 			this.dma.dma2,
 		];
@@ -147,6 +151,7 @@ export class IsaDevices {
 		io.claim("rtc", 0x70, 2, this.nmiMask.before(this.rtc.registers));
 		io.claim("post", 0x80, 1, this.postCode.register);
 		io.claim("port-92", 0x92, 1, this.port92.register);
+		io.claim("float-error", at.FLOAT_ERROR_PORT, 1, this.floatError.register);
 		io.claim("smi-command", at.SMI_PORT, 2, pm.smiPort);
 		io.claim("pm1-event", at.PM_EVENT_PORT, 4, pm.pm1Event);
 		io.claim("pm1-control", at.PM_CONTROL_PORT, 2, pm.pm1Control);

@@ -52,6 +52,9 @@ export const IRQ_KEYBOARD = 1;
 export const IRQ_CASCADE = 2;
 export const IRQ_RTC = 8;
 export const IRQ_MOUSE = 12;
+export const IRQ_FLOAT_ERROR = 13;
+/** "Coprocessor error": a write asserts IGNNE#. */
+export const FLOAT_ERROR_PORT = 0xf0;
 /** The I/O APIC input of the timer's interrupt; input 0 is not used. */
 export const TIMER_GSI = 2;
 

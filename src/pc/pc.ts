@@ -58,6 +58,8 @@ export interface PcConfig {
 export type PcState = { readonly version: number; readonly devices: { readonly [name: string]: StateValue } };
 
 const STATE_VERSION = 1;
+/** Devices that the first boards of this version had not: in an older snapshot they are as after a reset. */
+const YOUNGER_DEVICES: ReadonlySet<string> = new Set(["float-error"]);
 const MAX_CPUS = 255;
 
 /** An AT-compatible PC: an i440FX/PIIX3 board with APICs, HPET and ACPI, whatever CPUs and PCI devices it is given. */
@@ -146,6 +148,7 @@ export class Pc {
 			writeTaskPriority: (priority) => lapic.writeTaskPriority(priority),
 			readApicMsr: (msr) => lapic.readApicMsr(msr),
 			writeApicMsr: (msr, value) => lapic.writeApicMsr(msr, value),
+			signalFloatError: (isPending) => this.isa.floatError.signal(isPending),
 			get isA20Enabled() {
 				return isA20Enabled();
 			},
@@ -199,9 +202,12 @@ export class Pc {
 		for (const name of Object.keys(state.devices))
 			if (!names.has(name)) throw new PcError("bad-snapshot", `the snapshot has a device "${name}" that this machine lacks`);
 		for (const name of names)
-			if (!(name in state.devices)) throw new PcError("bad-snapshot", `the snapshot lacks the device "${name}" of this machine`);
+			if (!(name in state.devices) && !YOUNGER_DEVICES.has(name))
+				throw new PcError("bad-snapshot", `the snapshot lacks the device "${name}" of this machine`);
 		for (const device of this.#devices) {
-			device.load(state.devices[device.name] as StateValue);
+			const saved = state.devices[device.name];
+			if (saved === undefined) device.reset();
+			else device.load(saved as StateValue);
 			if (device === this.hostBridge || device === this.isaBridge) this.#bridgesChanged();
 		}
 	}

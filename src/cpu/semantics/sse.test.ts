@@ -30,7 +30,7 @@ function vectorInsns(codeBits: CodeBits): Insn[] {
 	return [...found.values()];
 }
 
-const helpers = Object.fromEntries(CORE_HELPERS.map((name) => [name, () => 0]));
+const helpers = Object.fromEntries([...CORE_HELPERS, "floatError"].map((name) => [name, () => 0]));
 
 for (const [codeBits, modeKey] of [
 	[64, MODE.code64 | MODE.flat | MODE.stack32],

@@ -2,7 +2,7 @@
 import { i32, op } from "../../wasm/expr.ts";
 import type { Ops } from "../emit/ops.ts";
 import { define, type Meaning } from "./registry.ts";
-import { guardMmx, guardWait, guardX87, guardX87NoWait, record, stackIndex } from "./x87-state.ts";
+import { guardMmx, guardWait, guardX87, guardX87NoWait, record, releaseFloatError, stackIndex } from "./x87-state.ts";
 
 define("FWAIT", guardWait);
 /** DB E0, E1 and E4, the 8087's FENI and FDISI and the 287's FSETPM, are FNOPs that do not wait. */
@@ -39,12 +39,14 @@ define("FFREEP", free(true));
 
 define("FNINIT", (o) => {
 	guardX87NoWait(o);
+	releaseFloatError(o);
 	o.coreVoid("x87Init", o.cpu);
 });
 
 /** Exceptions, ES, SF and B go; the condition codes and TOP stay. */
 define("FNCLEX", (o) => {
 	guardX87NoWait(o);
+	releaseFloatError(o);
 	o.setField32("fsw", op("i32And", o.field32("fsw"), i32(0x7f00)));
 });
 

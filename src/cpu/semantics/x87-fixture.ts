@@ -6,12 +6,13 @@ import { CORE_HELPERS, EngineModule } from "../engine-module.ts";
 import { InterpreterOps } from "../interpreter/interpreter-ops.ts";
 import { REC, RECORD_BYTES, writeRecord } from "../interpreter/record.ts";
 import { ARITHMETIC_FLAGS, materialiseFlags } from "../state/flags.ts";
-import { at, type FieldName, MODE, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES, TLB_KERNEL } from "../state/layout.ts";
+import { at, EXIT, type FieldName, MODE, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES, TLB_KERNEL } from "../state/layout.ts";
 import { meaningOf } from "./meaning.ts";
 
 const CPU = 0x10000;
 const RECORD = 0x100000;
 const DATA = 0x110000;
+const CR0_NE = 1 << 5;
 const RBX = 3;
 /** What a handler returns whose instruction went through. */
 export const DONE = 99;
@@ -34,6 +35,13 @@ export class X87Fixture {
 		// Memory that the TLB does not let through is read and written here: a probe says "nowhere", a load finds the page.
 		this.#engine = new EngineModule(memory, {
 			...Object.fromEntries(CORE_HELPERS.map((name) => [name, () => 0])),
+			floatError: () => {
+				if ((this.get("cr0") & CR0_NE) === 0) return 0;
+				this.set("faultVector", 16);
+				this.set("faultErrorCode", -1);
+				return EXIT.fault;
+			},
+			floatErrorGone: () => 0,
 			slowLoad: () => DATA,
 			slowProbe: () => -1,
 			slowStore: (_cpu, bytes) => {

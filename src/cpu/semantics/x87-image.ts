@@ -4,7 +4,7 @@ import type { Ops } from "../emit/ops.ts";
 import { at } from "../state/layout.ts";
 import { define } from "./registry.ts";
 import { addressPlus } from "./x87-data.ts";
-import { guardX87, guardX87NoWait } from "./x87-state.ts";
+import { guardX87, guardX87NoWait, releaseFloatError } from "./x87-state.ts";
 
 interface Format {
 	readonly is32: boolean;
@@ -67,6 +67,7 @@ define("FNSAVE", (o) => {
 	o.coreVoid("x87BuildEnvironment", o.cpu, flag(format.is32));
 	o.coreVoid("x87BuildRegisters", o.cpu, i32(format.environmentBytes));
 	storeImage(o, format.totalBytes, format.pieceBytes);
+	releaseFloatError(o);
 	o.coreVoid("x87Init", o.cpu);
 });
 
@@ -74,6 +75,7 @@ define("FLDENV", (o) => {
 	guardX87(o);
 	const format = formatOf(o);
 	loadImage(o, format.environmentBytes, format.pieceBytes);
+	releaseFloatError(o);
 	o.coreVoid("x87TakeEnvironment", o.cpu, flag(format.is32));
 });
 
@@ -81,6 +83,7 @@ define("FRSTOR", (o) => {
 	guardX87(o);
 	const format = formatOf(o);
 	loadImage(o, format.totalBytes, format.pieceBytes);
+	releaseFloatError(o);
 	o.coreVoid("x87TakeEnvironment", o.cpu, flag(format.is32));
 	o.coreVoid("x87TakeRegisters", o.cpu, i32(format.environmentBytes));
 });

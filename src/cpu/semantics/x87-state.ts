@@ -12,16 +12,21 @@ const FSW_ES = 1 << 7;
 
 const UD = 6;
 const NM = 7;
-const MF = 16;
 
 const bits = (o: Ops, field: FieldName, mask: number): Expr => op("i32And", loadOp("i32Load", o.cpu, at(field)), i32(mask));
 
 /**
- * #MF for an exception left pending (SDM Vol. 1 §8.7, "Handling x87 FPU Exceptions in Software"). Without CR0.NE the processor
- * leaves it to FERR# and the board's interrupt 13, and goes on as if IGNNE# were asserted.
+ * #MF for an exception left pending (SDM Vol. 1 §8.7, "Handling x87 FPU Exceptions in Software"). Without CR0.NE it is left to FERR#
+ * and the board's interrupt 13.
  */
 function raisePending(o: Ops): void {
-	o.raiseIf(op("i32And", bits(o, "cr0", CR0_NE), op("i32ShrU", bits(o, "fsw", FSW_ES), i32(2))), MF);
+	o.f.if(bits(o, "fsw", FSW_ES), () => o.query("floatError"));
+}
+
+/** FERR# falls with ES: before whatever clears the status word. */
+export function releaseFloatError(o: Ops): void {
+	const isSignalled = op("i32And", op("i32ShrU", bits(o, "fsw", FSW_ES), i32(7)), op("i32Eqz", bits(o, "cr0", CR0_NE)));
+	o.f.if(isSignalled, () => o.query("floatErrorGone"));
 }
 
 /** Waiting x87 instructions: #NM by CR0.EM or CR0.TS, then #MF. */

@@ -8,6 +8,7 @@ import { farTransferHelpers } from "./far-transfer.ts";
 import { fastCallHelpers } from "./fast-calls.ts";
 import type { Helper } from "./fault.ts";
 import { flagHelpers } from "./flag-instructions.ts";
+import { floatErrorHelpers } from "./float-error.ts";
 import { fpuImageHelpers } from "./fpu-image.ts";
 import { msrHelpers } from "./msr.ts";
 import { pauseHelpers } from "./pause.ts";
@@ -31,6 +32,7 @@ export const SYSTEM_HELPERS: Readonly<Record<string, Helper>> = {
 	...farTransferHelpers,
 	...fastCallHelpers,
 	...flagHelpers,
+	...floatErrorHelpers,
 	...fpuImageHelpers,
 	...msrHelpers,
 	...pauseHelpers,
