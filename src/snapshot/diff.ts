@@ -27,24 +27,21 @@ export function memoryDifference(tree: SnapshotTree, a: SnapshotRecord, b: Snaps
 	return extents.all;
 }
 
-/** Where two disks differ, block by block. */
-export async function diskDifference(a: Disk, b: Disk, onProgress: (doneBytes: number) => void = () => {}): Promise<readonly Extent[]> {
+/** Where two disks of one size differ, block by block; only `within` is looked at. */
+export async function diskDifference(a: Disk, b: Disk, within: readonly Extent[]): Promise<readonly Extent[]> {
 	const extents = new ExtentList();
-	const sizeBytes = Math.max(a.sizeBytes, b.sizeBytes);
 	const [left, right] = [new Uint8Array(PIECE_BYTES), new Uint8Array(PIECE_BYTES)];
-	const fill = async (disk: Disk, from: number, into: Uint8Array) => {
-		const count = Math.max(0, Math.min(into.length, disk.sizeBytes - from));
-		into.fill(0, count);
-		if (count > 0) await disk.read(from, into.subarray(0, count));
-	};
-	for (let from = 0; from < sizeBytes; from += PIECE_BYTES) {
-		await Promise.all([fill(a, from, left), fill(b, from, right)]);
-		const end = Math.min(PIECE_BYTES, sizeBytes - from);
-		for (let at = 0; at < end; at += BLOCK_BYTES) {
-			const count = Math.min(BLOCK_BYTES, end - at);
-			if (!areEqual(left, right, at, count)) extents.add(from + at, count);
+	const sizeBytes = Math.min(a.sizeBytes, b.sizeBytes);
+	for (const { offsetBytes, lengthBytes } of within) {
+		const end = Math.min(sizeBytes, offsetBytes + lengthBytes);
+		for (let from = offsetBytes - (offsetBytes % BLOCK_BYTES); from < end; from += PIECE_BYTES) {
+			const length = Math.min(PIECE_BYTES, end - from);
+			await Promise.all([a.read(from, left.subarray(0, length)), b.read(from, right.subarray(0, length))]);
+			for (let at = 0; at < length; at += BLOCK_BYTES) {
+				const count = Math.min(BLOCK_BYTES, length - at);
+				if (!areEqual(left, right, at, count)) extents.add(from + at, count);
+			}
 		}
-		onProgress(from + end);
 	}
 	return extents.all;
 }

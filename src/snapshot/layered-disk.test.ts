@@ -4,7 +4,8 @@ import { diskContract, expectBytes, MIB, pattern, readBytes } from "../../tests/
 import { MemoryLayerFolder } from "../disk/layers/layer-folder.ts";
 import { MemoryStore } from "../disk/memory-store.ts";
 import { RawDisk } from "../disk/raw.ts";
-import { LayeredDisk } from "./layered-disk.ts";
+import { diskDifference } from "./diff.ts";
+import { LayeredDisk, mayDiffer } from "./layered-disk.ts";
 
 const options = { clusterBits: 12 };
 
@@ -74,4 +75,30 @@ it("goes back to whatever was sealed, in any order, and its forks go their own w
 		}),
 		{ numRuns: 40 },
 	);
+});
+
+it("says where two states differ, by the layers that only one of them has", async () => {
+	const folder = new MemoryLayerFolder();
+	const disk = await LayeredDisk.open(await RawDisk.open(new MemoryStore("base", pattern(64 * 4096, 3))), folder, options);
+	const first = await disk.seal();
+	await disk.write(8 * 4096, pattern(4096, 5));
+	const second = await disk.seal();
+	await disk.write(8 * 4096, pattern(4096, 6));
+	await disk.write(20 * 4096 + 512, pattern(512, 7));
+	// Written, but with what was there.
+	await disk.write(40 * 4096, await readBytes(disk, 40 * 4096, 4096));
+	const third = await disk.seal();
+	const differ = async (a: readonly string[], b: readonly string[]) => {
+		const [left, right] = [await disk.fork(a), await disk.fork(b)];
+		const extents = await diskDifference(left, right, await mayDiffer(folder, a, b));
+		await left.close();
+		await right.close();
+		return extents.map(({ offsetBytes, lengthBytes }) => [offsetBytes / 4096, lengthBytes / 4096]);
+	};
+	expect(await differ(second, third)).toEqual([
+		[8, 1],
+		[20, 1],
+	]);
+	expect(await differ(first, second)).toEqual([[8, 1]]);
+	expect(await differ(third, third)).toEqual([]);
 });

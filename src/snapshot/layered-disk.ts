@@ -7,6 +7,7 @@ import type { LayerFolder } from "../disk/layers/layer-folder.ts";
 import { decodeRecord, encodeRecord } from "../disk/layers/layer-record.ts";
 import { SwitchDisk } from "../disk/layers/switch-disk.ts";
 import { Serial } from "../disk/serial.ts";
+import type { Extent } from "./diff.ts";
 import { ForkLayers } from "./fork-layers.ts";
 
 export interface LayeredDiskOptions {
@@ -284,6 +285,59 @@ export class LayeredDisk implements Disk {
 			throw error;
 		}
 	}
+}
+
+/**
+ * Where a disk may differ between two chains of layers: what the layers hold that are not in both. Costs a look at their tables.
+ * @throws DiskError where a layer is missing or damaged
+ */
+export async function mayDiffer(folder: SnapshotLayers, a: readonly string[], b: readonly string[]): Promise<readonly Extent[]> {
+	let common = 0;
+	while (common < a.length && a[common] === b[common]) common++;
+	const extents: Extent[] = [];
+	for (const name of [...a.slice(common), ...b.slice(common)]) {
+		const store = await folder.open(name, true);
+		const layer = await Qcow2Disk.open(store, { isReadOnly: true, backing: NOTHING }).catch(async (error: unknown) => {
+			await store.close();
+			throw error;
+		});
+		try {
+			let offsetBytes = 0;
+			for (const { kind, lengthBytes } of await layer.map(0, layer.sizeBytes)) {
+				if (kind !== "unallocated") extents.push({ offsetBytes, lengthBytes });
+				offsetBytes += lengthBytes;
+			}
+		} finally {
+			await layer.close();
+		}
+	}
+	return joined(extents);
+}
+
+/** What a layer stands on when nobody asks for what it does not hold. */
+const NOTHING: Disk = {
+	sizeBytes: 0,
+	sectorBytes: 512,
+	isReadOnly: true,
+	read: async (_offset, into) => {
+		into.fill(0);
+	},
+	write: async () => {},
+	writeZeroes: async () => {},
+	discard: async () => {},
+	flush: async () => {},
+	close: async () => {},
+};
+
+function joined(extents: readonly Extent[]): readonly Extent[] {
+	const result: { offsetBytes: number; lengthBytes: number }[] = [];
+	for (const { offsetBytes, lengthBytes } of [...extents].sort((a, b) => a.offsetBytes - b.offsetBytes)) {
+		const last = result.at(-1);
+		if (last !== undefined && offsetBytes <= last.offsetBytes + last.lengthBytes)
+			last.lengthBytes = Math.max(last.lengthBytes, offsetBytes + lengthBytes - last.offsetBytes);
+		else result.push({ offsetBytes, lengthBytes });
+	}
+	return result;
 }
 
 /** Removes the layers in a folder that are not among `used`. */

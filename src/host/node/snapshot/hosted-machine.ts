@@ -4,6 +4,7 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { exportSnapshot } from "../../../snapshot/archive.ts";
 import { diskDifference, memoryDifference } from "../../../snapshot/diff.ts";
+import { mayDiffer } from "../../../snapshot/layered-disk.ts";
 import type { SnapshotRecord } from "../../../snapshot/record.ts";
 import { thinned } from "../../../snapshot/thin.ts";
 import type { SnapshotTree } from "../../../snapshot/tree.ts";
@@ -195,7 +196,7 @@ export async function difference(home: MachineHome, tree: SnapshotTree, a: strin
 			const left = await openSnapshotDisk(file, index, tree.folder, layers[0]);
 			const right = await openSnapshotDisk(file, index, tree.folder, layers[1]);
 			try {
-				disks.push(await diskDifference(left, right));
+				disks.push(await diskDifference(left, right, await mayDiffer(tree.folder.layers(index), layers[0], layers[1])));
 			} finally {
 				await left.close();
 				await right.close();
