@@ -114,7 +114,8 @@ export class MachineSnapshots {
 	async keep(frozen: FrozenMachine, options: SnapshotOptions & { readonly screen: string }): Promise<SnapshotRecord> {
 		const { capture } = frozen;
 		const { host } = this.#parts;
-		while (capture.step(STEP_PAGES)) await host.yield();
+		// Who wants it for a moment waits for it.
+		while (options.isForNow !== true && capture.step(STEP_PAGES)) await host.yield();
 		const table = capture.finish();
 		if (options.isForNow !== true) for (const disk of this.#disks) await disk?.settle();
 		const id = new Uint8Array(6);
