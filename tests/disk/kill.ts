@@ -69,7 +69,7 @@ async function writeAndDie(variant: Variant, path: string, delayMs: number): Pro
 }
 
 /** Nobody has opened them since. Answers how much has leaked. */
-async function judgeImages(variant: Variant, path: string): Promise<number> {
+export async function judgeImages(variant: Variant, path: string): Promise<number> {
 	const layers = variant.mode === "undoable" ? await layersOf(path) : [];
 	const images = [...layers, ...(variant.format === "raw" || variant.name.includes("Flat") ? [] : [path])];
 	let leaked = 0;

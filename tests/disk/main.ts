@@ -1,12 +1,13 @@
 /**
  * The disk trials in full: `npm run test:disk`, or
  *
- *     node tests/disk/main.ts [operations] [kills] [fuzz] [--seed N] [--operations 10000] [--kills 200] [--fuzz 10000] [--only TEXT]
+ *     node tests/disk/main.ts [operations] [kills] [fuzz] [guest-kills] [--seed N] [--operations 10000] [--kills 200] [--fuzz 10000] [--only TEXT]
  *
- * Prints a line for each, and ends with 1 if anything was not as it should be.
+ * guest-kills boots a machine for each kill, and runs only when asked for. Prints a line for each, and ends with 1 if anything was not as it should be.
  */
 import { parseArgs } from "node:util";
 import { runFuzz } from "./fuzz.ts";
+import { runGuestKills } from "./guest-kill.ts";
 import { runKills } from "./kill.ts";
 import { runOperations } from "./operations.ts";
 import { makeSamples } from "./samples.ts";
@@ -51,10 +52,10 @@ function operations(): Promise<void> {
 }
 
 /** The kills are dealt out among all variants. */
-async function kills(): Promise<void> {
+async function kills(run: typeof runKills): Promise<void> {
 	const share = Math.ceil(Number(options.kills) / variants.length);
 	await each(variants, async (variant) => {
-		const report = await runKills(variant, share, seed);
+		const report = await run(variant, share, seed);
 		const leaks = report.leaks.length === 0 ? "no leaks" : `leaks after ${report.leaks.length}: ${report.leaks.join(", ")} clusters`;
 		return `${report.kills} kills, ${report.flushedWrites} flushed writes all there, ${leaks}`;
 	});
@@ -74,8 +75,9 @@ async function fuzz(): Promise<void> {
 
 for (const trial of trials) {
 	if (trial === "operations") await operations();
-	else if (trial === "kills") await kills();
+	else if (trial === "kills") await kills(runKills);
+	else if (trial === "guest-kills") await kills(runGuestKills);
 	else if (trial === "fuzz") await fuzz();
-	else throw new RangeError(`no trial called ${trial}: operations, kills, fuzz`);
+	else throw new RangeError(`no trial called ${trial}: operations, kills, fuzz, guest-kills`);
 }
 process.exitCode = failures === 0 ? 0 : 1;

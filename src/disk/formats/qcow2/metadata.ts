@@ -2,7 +2,7 @@ import { type ByteStore, DiskError } from "../../disk.ts";
 import { Serial } from "../../serial.ts";
 import { Table, TableCache } from "../../table-cache.ts";
 import { clustersOf, entryOffset, isCopied, type Mapping, readMapping, UNALLOCATED, writeMapping, writeOffset } from "./entries.ts";
-import { encodeHeader, l1EntriesFor, parseHeader, type Qcow2Header } from "./header.ts";
+import { encodeHeader, FIELD, l1EntriesFor, parseHeader, type Qcow2Header } from "./header.ts";
 import { writeRefcountTable } from "./header-fields.ts";
 import { checkOwnership } from "./ownership.ts";
 import { Refcounts, type Run } from "./refcounts.ts";
@@ -64,17 +64,25 @@ export class Qcow2Metadata {
 		const fileBytes = await store.size();
 		const l1 = new Table(header.l1Offset, new Uint8Array(header.l1Entries * 8));
 		await store.read(header.l1Offset, l1.bytes);
+		const isChecked = !isReadOnly && options.force !== true;
 		const metadata = new Set<number>();
-		for (let at = 0; at < l1.bytes.length; at += clusterBytes) metadata.add((header.l1Offset + at) / clusterBytes);
-		for (let at = 0; at < l1.bytes.length; at += 8) {
-			const offset = entryOffset(l1.view, at);
-			if (offset !== 0 && offset < fileBytes) metadata.add(Math.floor(offset / clusterBytes));
-		}
-		if (header.snapshotCount > 0) metadata.add(header.snapshotsOffset / clusterBytes);
-		for (const { l1Offset, l1Entries } of snapshots)
-			for (let at = 0; at < l1Entries * 8; at += clusterBytes) metadata.add((l1Offset + at) / clusterBytes);
+		const claim = (cluster: number, namedAt: number, what: string) => {
+			if (isChecked && metadata.has(cluster))
+				throw new DiskError("corrupt", store.name, `${what} and something else both lie at ${cluster * clusterBytes}`, {
+					offsetBytes: namedAt,
+				});
+			metadata.add(cluster);
+		};
+		const claimTable = (offset: number, bytes: number, namedAt: number, what: string) => {
+			for (let at = 0; at < bytes; at += clusterBytes) claim((offset + at) / clusterBytes, namedAt, what);
+		};
+		claimTable(header.l1Offset, l1.bytes.length, FIELD.L1_TABLE_OFFSET, "the L1 table");
+		if (header.snapshotCount > 0) claim(header.snapshotsOffset / clusterBytes, FIELD.SNAPSHOTS_OFFSET, "the snapshot table");
+		for (const { l1Offset, l1Entries, entryOffset: namedAt } of snapshots)
+			claimTable(l1Offset, l1Entries * 8, namedAt, "a snapshot's L1 table");
+		for (const [cluster, namedAt] of tablesOf(l1, fileBytes, clusterBytes)) claim(cluster, namedAt, "an L2 table");
 		const refcounts = await Refcounts.open(store, header, metadata);
-		if (!isReadOnly && options.force !== true) await checkOwnership(store, header, l1.view, metadata, refcounts);
+		if (isChecked) await checkOwnership(store, header, l1.view, metadata, refcounts);
 		return new Qcow2Metadata(store, header, refcounts, l1, fileBytes, isReadOnly);
 	}
 
@@ -326,6 +334,17 @@ export class Qcow2Metadata {
 		await this.flush();
 		if (this.refcounts.dirtyCount > 0) await this.flush();
 	}
+}
+
+/** Clusters with L2 tables, each once, and the first entry that names it. */
+function tablesOf(l1: Table, fileBytes: number, clusterBytes: number): ReadonlyMap<number, number> {
+	const tables = new Map<number, number>();
+	for (let at = 0; at < l1.bytes.length; at += 8) {
+		const offset = entryOffset(l1.view, at);
+		const cluster = Math.floor(offset / clusterBytes);
+		if (offset !== 0 && offset < fileBytes && !tables.has(cluster)) tables.set(cluster, l1.offset + at);
+	}
+	return tables;
 }
 
 /** The header that the image would have if the snapshot were its active disk. */

@@ -19,7 +19,7 @@ export async function checkOwnership(
 	tables: ReadonlySet<number>,
 	refcounts: Refcounts,
 ): Promise<void> {
-	const walk = new OwnershipWalk(store, header, tables, refcounts);
+	const walk = new OwnershipWalk(store, header, tables, refcounts, await store.size());
 	for (let at = 0; at < l1.byteLength; ) {
 		const batch: number[] = [];
 		for (; at < l1.byteLength && batch.length < AT_A_TIME; at += 8) if (entryOffset(l1, at) !== 0) batch.push(at);
@@ -32,6 +32,7 @@ class OwnershipWalk {
 	readonly #header: Qcow2Header;
 	readonly #tables: ReadonlySet<number>;
 	readonly #refcounts: Refcounts;
+	readonly #fileBytes: number;
 	readonly #clusterBytes: number;
 	readonly #seenTables = new Set<number>();
 	/** Clusters that somebody has claimed, and those that somebody has claimed for himself alone. */
@@ -39,11 +40,12 @@ class OwnershipWalk {
 	readonly #claimedAlone = new BitSet();
 	readonly #claimedCompressed = new BitSet();
 
-	constructor(store: ByteStore, header: Qcow2Header, tables: ReadonlySet<number>, refcounts: Refcounts) {
+	constructor(store: ByteStore, header: Qcow2Header, tables: ReadonlySet<number>, refcounts: Refcounts, fileBytes: number) {
 		this.#store = store;
 		this.#header = header;
 		this.#tables = tables;
 		this.#refcounts = refcounts;
+		this.#fileBytes = fileBytes;
 		this.#clusterBytes = 2 ** header.clusterBits;
 	}
 
@@ -61,7 +63,7 @@ class OwnershipWalk {
 
 	async #load(offset: number, namedAt: number): Promise<DataView> {
 		const { name } = this.#store;
-		if (offset % this.#clusterBytes !== 0 || offset < this.#clusterBytes || offset >= (await this.#store.size()))
+		if (offset % this.#clusterBytes !== 0 || offset < this.#clusterBytes || offset >= this.#fileBytes)
 			throw new DiskError("corrupt", name, `an L2 table is said to lie at ${offset}`, { offsetBytes: namedAt });
 		if (this.#seenTables.has(offset))
 			throw new DiskError("corrupt", name, `the L2 table at ${offset} is named twice`, { offsetBytes: namedAt });
@@ -86,13 +88,22 @@ class OwnershipWalk {
 					},
 				);
 			const mapping = readMapping(view, at, clusterBits);
+			if (mapping.kind === "data" || mapping.kind === "zero") this.#checkPlace(mapping, tableOffset + at);
 			const { first, count } = clustersOf(mapping, clusterBits);
 			for (let cluster = first; cluster < first + count; cluster++) {
 				const namedAt = tableOffset + at;
-				if (mapping.kind === "compressed") await this.#claimShared(cluster, namedAt, cluster === first);
+				if (mapping.kind === "compressed") await this.#claimShared(cluster, namedAt);
 				else await this.#claim(cluster, isCopied(view, at), namedAt);
 			}
 		}
+	}
+
+	/** A zero cluster's place is not read, and may lie behind the end where it was set aside. */
+	#checkPlace({ kind, hostOffset }: { readonly kind: string; readonly hostOffset: number }, namedAt: number): void {
+		if (hostOffset % this.#clusterBytes === 0 && (kind === "zero" || hostOffset < this.#fileBytes)) return;
+		throw new DiskError("corrupt", this.#store.name, `a guest cluster is said to lie at ${hostOffset}; open the image for reading only`, {
+			offsetBytes: namedAt,
+		});
 	}
 
 	async #claim(cluster: number, isAlone: boolean, namedAt: number): Promise<void> {
@@ -106,9 +117,8 @@ class OwnershipWalk {
 		if (isTaken && count < 2) this.#refuse(cluster, namedAt, "belongs to several guest clusters and is counted once");
 	}
 
-	/** The last sector of compressed data may be counted though the file ends before it. */
-	async #claimShared(cluster: number, namedAt: number, isFirst: boolean): Promise<void> {
-		if (!isFirst && cluster * this.#clusterBytes >= (await this.#store.size())) return;
+	/** Whoever gives compressed data up takes one from the count of each cluster that it says it reaches into. */
+	async #claimShared(cluster: number, namedAt: number): Promise<void> {
 		this.#refuseTables(cluster, namedAt);
 		if (this.#claimed.has(cluster)) this.#refuse(cluster, namedAt, "belongs to another guest cluster, too");
 		this.#claimedCompressed.add(cluster);

@@ -1,6 +1,6 @@
 import { type ByteStore, DiskError } from "../../disk.ts";
 import { type DirtyPart, type Table, TableCache } from "../../table-cache.ts";
-import type { Qcow2Header } from "./header.ts";
+import { FIELD, type Qcow2Header } from "./header.ts";
 
 const BLOCK_CACHE_BYTES = 16 * 1024 * 1024;
 
@@ -75,7 +75,14 @@ export class Refcounts {
 				});
 			metadata.add(offset / clusterBytes);
 		}
-		for (let i = 0; i < header.refcountTableClusters; i++) metadata.add(header.refcountTableOffset / clusterBytes + i);
+		for (let i = 0; i < header.refcountTableClusters; i++) {
+			const cluster = header.refcountTableOffset / clusterBytes + i;
+			if (metadata.has(cluster))
+				throw new DiskError("corrupt", store.name, `the refcount table and something else both lie at ${cluster * clusterBytes}`, {
+					offsetBytes: FIELD.REFCOUNT_TABLE_OFFSET,
+				});
+			metadata.add(cluster);
+		}
 		return refcounts;
 	}
 
