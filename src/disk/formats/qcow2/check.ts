@@ -115,9 +115,7 @@ export class Qcow2Walk {
 				continue;
 			}
 			if (mapping.kind !== "compressed" && this.header.snapshotCount === 0 && this.counts.get(first) > 0) this.sharedClusters++;
-			// The last sector of compressed data may be counted though the file ends before it.
-			const inFile = mapping.kind === "compressed" ? Math.min(count, Math.max(1, this.counts.length - first)) : count;
-			if (this.#use(first * this.clusterBytes, inFile * this.clusterBytes, uses, offset + at, "a cluster")) this.dataClusters++;
+			if (this.#use(first * this.clusterBytes, count * this.clusterBytes, uses, offset + at, "a cluster")) this.dataClusters++;
 		}
 	}
 
