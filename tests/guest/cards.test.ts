@@ -9,6 +9,7 @@ import { NodeHost } from "../../src/host/node/host.ts";
 import { imageFile } from "../../src/host/node/image/store.ts";
 import { tuneWebAssembly } from "../../src/host/node/wasm-tuning.ts";
 import { createLabRuntime } from "../../src/lab/run/lab-runtime.ts";
+import { formatMac } from "../../src/net/frames/address.ts";
 import { NIC_MODELS } from "../../src/vm/config.ts";
 import { imageOrReason } from "./images.ts";
 import { initrdWith } from "./overlay.ts";
@@ -46,7 +47,11 @@ test.each(NIC_MODELS)("two guests with %s reach each other in the cable's time, 
 		});
 	};
 	const hasCarrier = model !== "ne2k-pci";
-	const a = await add("a", "10.0.0.1", `sleep 1; ping -c 5 -i 0.2 10.0.0.2; echo PINGED; ${hasCarrier ? WATCH : ""}`);
+	const a = await add(
+		"a",
+		"10.0.0.1",
+		`cat /sys/class/net/eth0/address; sleep 1; ping -c 5 -i 0.2 10.0.0.2; echo PINGED; ${hasCarrier ? WATCH : ""}`,
+	);
 	const b = await add("b", "10.0.0.2", "sleep 1000");
 	a.port("eth0").plug(link.a);
 	b.port("eth0").plug(link.b);
@@ -59,6 +64,7 @@ test.each(NIC_MODELS)("two guests with %s reach each other in the cable's time, 
 	await until("PINGED");
 	const times = [...output.text.matchAll(/seq=[1-9] ttl=64 time=([\d.]+) ms/g)].map((match) => Number(match[1]));
 	expect(times.length, output.text).toBe(4);
+	expect(output.text).toContain(formatMac(a.macs.get("eth0") as number));
 	process.stdout.write(
 		`${model}: ping ${Math.min(...times)} to ${Math.max(...times)} ms, ${RTT_MS.toFixed(3)} ms by delay and serialisation\n`,
 	);

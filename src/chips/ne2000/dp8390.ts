@@ -22,6 +22,7 @@ const RCR_AB = 1 << 2;
 const RCR_AM = 1 << 3;
 const RCR_PRO = 1 << 4;
 const RCR_MON = 1 << 5;
+const DCR_WTS = 1 << 0;
 /** Loopback modes: nothing leaves the chip. */
 const TCR_LOOPBACK = 6;
 const PAGE_BYTES = 256;
@@ -164,11 +165,16 @@ export class Dp8390 {
 		this.#raise(ISR_PTX);
 	}
 
-	/** One item of `bytes` bytes through the data port. */
+	/** How far one access to the data port goes: in word mode (DCR.WTS) a byte takes its neighbour with it. */
+	#stride(bytes: number): number {
+		return bytes === 1 && (this.#page0[14]! & DCR_WTS) !== 0 ? 2 : bytes;
+	}
+
+	/** One access of `bytes` bytes to the data port. */
 	readData(bytes: number): number {
 		let value = 0;
 		for (let at = 0; at < bytes; at++) value += (this.#memory[this.#remoteAddress + at] ?? 0xff) * 2 ** (8 * at);
-		this.#stepRemote(bytes);
+		this.#stepRemote(this.#stride(bytes));
 		return value;
 	}
 
@@ -178,7 +184,7 @@ export class Dp8390 {
 			const address = this.#remoteAddress + at;
 			if (address >= this.#firstWritable && address < this.#memory.length) this.#memory[address] = value >>> (8 * at);
 		}
-		this.#stepRemote(bytes);
+		this.#stepRemote(this.#stride(bytes));
 	}
 
 	/** Remote DMA goes round in the ring too. */

@@ -42,7 +42,7 @@ function start() {
 		remote(address, bytes.length, 0x12);
 		for (let at = 0; at < bytes.length; at += 2) bench.write(DATA, bytes[at]! | (bytes[at + 1]! << 8), 2);
 	};
-	return { bench, set, fetch, store };
+	return { bench, set, remote, fetch, store };
 }
 
 function frameTo(destination: number, bytes: number): Uint8Array {
@@ -53,10 +53,12 @@ function frameTo(destination: number, bytes: number): Uint8Array {
 
 describe("Ne2000Pci", () => {
 	it("has its address in its PROM, every byte twice, and says what it is", () => {
-		const { bench, fetch } = start();
+		const { bench, fetch, remote } = start();
 		expect(fetch(0, 32).filter((_, index) => index % 2 === 0)).toEqual([
 			0x52, 0x54, 0, 0x12, 0x34, 0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0x57, 0x57,
 		]);
+		remote(0, 32, 0x0a);
+		expect(Array.from({ length: 6 }, () => bench.read(DATA, 1))).toEqual([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 		expect([bench.read(10, 1), bench.read(11, 1)]).toEqual([0x50, 0x43]);
 		expect(bench.read(7, 1) & 0x40).toBe(0x40);
 	});
