@@ -1,4 +1,5 @@
 import { type ByteStore, DiskError } from "./disk.ts";
+import type { Pieces } from "./pieces.ts";
 
 const PAGE_BYTES = 64 * 1024;
 
@@ -21,6 +22,30 @@ export class MemoryStore implements ByteStore {
 	}
 
 	async read(offsetBytes: number, into: Uint8Array): Promise<void> {
+		this.#get(offsetBytes, into);
+	}
+
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		let at = offsetBytes;
+		for (const piece of into) {
+			this.#get(at, piece);
+			at += piece.length;
+		}
+		return true;
+	}
+
+	writeNow(offsetBytes: number, from: Pieces): boolean {
+		if (this.isReadOnly) return false;
+		let at = offsetBytes;
+		for (const piece of from) {
+			this.#put(at, piece);
+			at += piece.length;
+		}
+		this.#sizeBytes = Math.max(this.#sizeBytes, at);
+		return true;
+	}
+
+	#get(offsetBytes: number, into: Uint8Array): void {
 		for (let done = 0; done < into.length; ) {
 			const from = (offsetBytes + done) % PAGE_BYTES;
 			const count = Math.min(PAGE_BYTES - from, into.length - done);

@@ -63,11 +63,13 @@ class SpyDisk implements Disk {
 	async close() {}
 }
 
-async function start(options: { wanted?: bigint; isReadOnly?: boolean; sectorBytes?: 512 | 4096; sizeBytes?: number } = {}) {
+async function start(
+	options: { wanted?: bigint; isReadOnly?: boolean; sectorBytes?: 512 | 4096; sizeBytes?: number; isQuick?: boolean } = {},
+) {
 	const store = new MemoryStore("guest.img");
 	await store.truncate(options.sizeBytes ?? DISK_BYTES);
 	const raw = await RawDisk.open(store, { sectorBytes: options.sectorBytes ?? 512, isReadOnly: options.isReadOnly ?? false });
-	const disk = new SpyDisk(raw);
+	const disk = options.isQuick === true ? new QuickDisk(raw) : new SpyDisk(raw);
 	const inbox = new TestInbox();
 	const errors: unknown[] = [];
 	const device = new VirtioBlock(disk, { post: inbox.post, serial: "BJ-0001", onHostError: (error) => errors.push(error) });
@@ -98,6 +100,61 @@ async function start(options: { wanted?: bigint; isReadOnly?: boolean; sectorByt
 	};
 	return { device, disk, driver, errors, inbox, queue, request, store, submit };
 }
+
+/** One that can do at once what its inner disk can. */
+class QuickDisk extends SpyDisk {
+	canDo = true;
+	readNow(offset: number, into: readonly Uint8Array[]): boolean {
+		if (this.failure !== undefined) throw this.failure;
+		return this.canDo && this.inner.readNow?.(offset, into) === true;
+	}
+	writeNow(offset: number, from: readonly Uint8Array[]): boolean {
+		if (this.failure !== undefined) throw this.failure;
+		return this.canDo && this.inner.writeNow?.(offset, from) === true;
+	}
+}
+
+describe("a disk that can do things at once", () => {
+	it("has them done within the doorbell's write, straight from and to guest memory", async () => {
+		const { disk, driver, inbox, queue, store, submit } = await start({ isQuick: true });
+		const bytes = pattern(4096, 3);
+		const at = driver.put(bytes);
+		submit(OUT, 3, [
+			{ addr: at, length: 100 },
+			{ addr: at + 100, length: 3996 },
+		]);
+		queue.ring();
+		expect(queue.collect().length).toBe(1);
+		expectBytes(store.contents().subarray(1536, 1536 + 4096), bytes);
+		const into = driver.alloc(8192);
+		const read = submit(IN, 3, [
+			{ addr: into, length: 1000, isWritable: true },
+			{ addr: into + 4096, length: 3096, isWritable: true },
+		]);
+		queue.ring();
+		expect(queue.collect()).toEqual([{ head: read.head, length: 4097 }]);
+		expect(driver.bytes(read.statusAt, 1)[0]).toBe(0);
+		expectBytes(driver.bytes(into, 1000), bytes.subarray(0, 1000));
+		expectBytes(driver.bytes(into + 4096, 3096), bytes.subarray(1000));
+		expect([disk.log, inbox.drain()]).toEqual([[], 0]);
+	});
+
+	it("goes the ordinary way where it cannot, where writes are flushed through, and for errors", async () => {
+		const { disk, driver, errors, request } = await start({ isQuick: true });
+		const quick = disk as QuickDisk;
+		const at = driver.put(pattern(512, 4));
+		quick.canDo = false;
+		expect((await request(OUT, 0, [{ addr: at, length: 512 }])).status).toBe(0);
+		quick.canDo = true;
+		quick.failure = new DiskError("io", "guest.img", "broken");
+		expect((await request(IN, 0, [{ addr: at, length: 512, isWritable: true }])).status).toBe(1);
+		expect(errors).toEqual([quick.failure]);
+		expect(disk.log).toEqual(["write 0+512", "read 0+512"]);
+		const through = await start({ isQuick: true, wanted: ~(F_FLUSH | F_CONFIG_WCE) });
+		await through.request(OUT, 0, [{ addr: through.driver.put(pattern(512, 5)), length: 512 }]);
+		expect(through.disk.log).toEqual(["write 0+512", "flush"]);
+	});
+});
 
 describe("VirtioBlock", () => {
 	it("describes the disk (§5.2.4)", async () => {

@@ -136,6 +136,16 @@ class VolatileStore extends MemoryStore {
 
 	override async write(offsetBytes: number, from: Uint8Array): Promise<void> {
 		await super.write(offsetBytes, from);
+		this.#cache(offsetBytes, from);
+	}
+
+	override writeNow(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+		const whole = new Uint8Array(Buffer.concat(from));
+		this.#cache(offsetBytes, whole);
+		return super.writeNow(offsetBytes, [whole]);
+	}
+
+	#cache(offsetBytes: number, from: Uint8Array): void {
 		for (let at = 0; at < from.length; ) {
 			const count = Math.min(512 - ((offsetBytes + at) % 512), from.length - at);
 			this.#cached.push({ offset: offsetBytes + at, bytes: from.slice(at, at + count) });
@@ -195,8 +205,9 @@ describe("a power failure at any moment", () => {
 						const count = Math.min(sectors, SECTORS - sector);
 						const bytes = kind === "write" ? pattern(count * 512, content) : new Uint8Array(count * 512);
 						if (kind !== "flush") for (let i = 0; i < count; i++) allowed[sector + i]?.push(bytes.slice(i * 512, i * 512 + 512));
-						if (kind === "write") await disk.write(sector * 512, bytes);
-						else if (kind === "zero") await disk.writeZeroes(sector * 512, count * 512);
+						if (kind === "write") {
+							if (content % 2 === 0 || !disk.writeNow(sector * 512, [bytes])) await disk.write(sector * 512, bytes);
+						} else if (kind === "zero") await disk.writeZeroes(sector * 512, count * 512);
 						else if (kind === "discard") await disk.discard(sector * 512, count * 512);
 						else {
 							const flushing = disk.flush();
