@@ -79,7 +79,8 @@ function addRun(program: Command, command: readonly string[], onExit: (code: num
 		.addOption(option("--until <text>", "end with 0 as soon as the first serial port has printed this"))
 		.addOption(option("--timeout <time>", "end with 124 after, say, 60s").argParser(parseTimeout))
 		.addOption(option("--stats <file>", "write figures of the run to this file, as JSON"))
-		.addOption(option("--profile", "name translated code, for profilers of the host (node --cpu-prof, --prof)"))
+		.addOption(option("--profile <file>", "write where the host's time went to this file, as JSON, and print it"))
+		.addOption(option("--symbols <file>", "names for the guest's addresses in the profile, as nm and System.map list them"))
 		.action(async (image: string | undefined, parsed: Record<string, unknown>) => {
 			const options = { disk: [], debugExit: false, ...parsed, serial: withoutNone(parsed.serial) } as unknown as RunOptions;
 			// The machine and all that is in it is loaded for this command only.

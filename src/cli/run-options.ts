@@ -40,7 +40,8 @@ export interface RunOptions {
 	/** Nanoseconds. */
 	readonly timeout?: number;
 	readonly stats?: string;
-	readonly profile?: boolean;
+	readonly profile?: string;
+	readonly symbols?: string;
 	readonly net?: NetOption;
 	readonly allow?: readonly string[];
 	readonly deny?: readonly string[];

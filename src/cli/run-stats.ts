@@ -4,12 +4,12 @@ import { unimplementedReports } from "../machine/device.ts";
 import type { Machine, MachineExit } from "../vm/machine.ts";
 
 /** Before anything runs: figures that cannot be written are no reason to fail at the end. @throws HostError `bad-file` */
-export async function checkStatsFile(path: string): Promise<void> {
+export async function checkWritable(option: string, path: string): Promise<void> {
 	try {
 		await (await open(path, "w")).close();
 	} catch (error) {
 		const { code, message } = error as NodeJS.ErrnoException;
-		throw new HostError("bad-file", `--stats ${path}: cannot be written: ${code ?? message}`, { cause: error });
+		throw new HostError("bad-file", `${option} ${path}: cannot be written: ${code ?? message}`, { cause: error });
 	}
 }
 

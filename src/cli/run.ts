@@ -12,7 +12,8 @@ import { endDisks } from "./disk-end.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
 import { sayDeviceErrors, sayResets } from "./notices.ts";
 import type { RunOptions, SerialTarget } from "./run-options.ts";
-import { checkStatsFile, writeStats } from "./run-stats.ts";
+import { beginProfile } from "./run-profile.ts";
+import { checkWritable, writeStats } from "./run-stats.ts";
 import { scratchDisk } from "./scratch-disk.ts";
 import { connectSerial, type SerialEndpoint } from "./serial-endpoints.ts";
 import { Terminal } from "./terminal.ts";
@@ -43,7 +44,8 @@ export async function run(request: RunRequest): Promise<number> {
 	const { options } = request;
 	checkTogether(request);
 	const purpose = purposeOf(request);
-	if (options.stats !== undefined) await checkStatsFile(options.stats);
+	if (options.stats !== undefined) await checkWritable("--stats", options.stats);
+	const profile = await beginProfile(options);
 	const network = openNetwork(options);
 	const machine = await createMachine({
 		...(await machineOptions(request, purpose)),
@@ -75,6 +77,7 @@ export async function run(request: RunRequest): Promise<number> {
 		// After a failure of ours nothing is decided: the layers stay.
 		if (exit.reason !== "failed") await endDisks(options.disk);
 		if (options.stats !== undefined) await writeStats(options.stats, machine, exit);
+		await profile?.end();
 		return exitCode(exit, verdict, purpose, options);
 	} finally {
 		terminal?.close();
@@ -152,7 +155,7 @@ function consoleTargets(options: RunOptions): readonly SerialTarget[] {
 async function machineOptions({ image, command, options }: RunRequest, purpose: Purpose): Promise<NodeMachineOptions> {
 	const common: NodeMachineOptions = {
 		engine: options.engine,
-		profile: options.profile === true,
+		profile: options.profile !== undefined,
 		serialPorts: serialTargets(options).length,
 		virtioConsole: options.hvc !== undefined,
 		debugExit: options.debugExit || purpose !== "interactive",

@@ -16,7 +16,6 @@ export interface Expr {
 	readonly align: number;
 }
 
-
 function node(type: ValueType, op: number, args: readonly Expr[], imm?: number | bigint | Uint8Array, align = 0): Expr {
 	return { type, op, args, imm, align };
 }

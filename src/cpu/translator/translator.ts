@@ -171,7 +171,7 @@ export class Translator {
 			this.#engine.releaseSlot(slot);
 			return undefined;
 		}
-		module.add(slot, emitted.code, `region${tier} ${block.phys.toString(16)}`);
+		module.add(slot, emitted.code, `region${tier} ${hex(lo, hi)}`);
 		this.stats.regions++;
 		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
@@ -226,6 +226,8 @@ export class Translator {
 		}
 	}
 }
+
+const hex = (lo: number, hi: number): string => (BigInt.asUintN(32, BigInt(hi)) * 0x1_0000_0000n + BigInt(lo >>> 0)).toString(16);
 
 function isSameMapping(known: BlockRegion, pages: readonly { readonly pageIndex: number; readonly phys: number }[]): boolean {
 	return (
