@@ -160,10 +160,28 @@ define("IMUL", (o) => {
 	const last = o.insn.operands.length - 1;
 	const a = o.read(last - 1);
 	const b = o.read(last);
+	if (o.width === 64) {
+		const low = o.f.let(op("i64Mul", a, b));
+		o.write(0, low);
+		o.setFlags("bits", 64, low, op("i32Mul", overflows64(o, a, b, low), i32(0x801)));
+		return;
+	}
 	const { low, high } = wideProduct(o, o.width, a, b, true);
 	o.write(0, low);
 	o.setFlags("bits", width, low, op("i32Mul", op("i32Eqz", isSignOf(o.width, low, high)), i32(0x801)));
 });
+
+/** Whether a signed product leaves 64 bits. Factors are small most of the time, and then there is nothing to work out. */
+function overflows64(o: O, a: E, b: E, low: E): E {
+	const overflows = o.f.temporary("i32");
+	o.f.set(overflows, i32(0));
+	const areSmall = op("i32And", op("i64Eq", a, op("i64Extend32S", a)), op("i64Eq", b, op("i64Extend32S", b)));
+	o.f.if(op("i32Eqz", areSmall), () => {
+		const high = o.core("mulHighS", "i64", a, b);
+		o.f.set(overflows, op("i32Eqz", isSignOf(64, low, high)));
+	});
+	return o.f.get(overflows);
+}
 
 type O = Parameters<Parameters<typeof define>[1]>[0];
 type E = ReturnType<typeof i32>;
