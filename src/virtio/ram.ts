@@ -29,7 +29,7 @@ export class Ram {
 		this.memory = memory;
 		this.bytes = memory.bytes;
 		this.view = memory.view;
-		this.#words = new Uint16Array(memory.bytes.buffer, 0, memory.bytes.length >> 1);
+		this.#words = new Uint16Array(memory.bytes.buffer, 0, Math.floor(memory.bytes.length / 2));
 		const spans: Span[] = [];
 		for (const { first, sizeBytes } of memory.ramRanges) {
 			const page = memory.pageAt(first);

@@ -72,6 +72,10 @@ describe("a run ends", () => {
 		expect(run("power-off")).toEqual({ code: 0, stdout: "off\n", stderr: "" });
 	});
 
+	test.each(["16M", "2100M", "3900M"])("with %s of memory", (memory) => {
+		expect(run("power-off", "--memory", memory)).toMatchObject({ code: 0, stderr: "" });
+	});
+
 	test.each(["rest", "spin"])("with 124 at --timeout (%s)", (kernel) => {
 		const startedMs = Date.now();
 		expect(run(kernel, "--timeout", "1s")).toMatchObject({ code: 124, stderr: "basenji: time is up\n" });
