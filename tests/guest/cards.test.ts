@@ -18,7 +18,8 @@ const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 const DELAY_NS = 5e6;
 /** An echo of 56 bytes and its answer at 10 Mbit/s, each with 42 bytes of headers and 24 of Ethernet's own, and both delays. */
 const RTT_MS = 2 * ((98 + 24) * 8e-4 + DELAY_NS / 1e6);
-const CARRIER_MS = 10;
+/** Linux's e1000 looks at its link every two seconds; the interrupt that says so at once does not make it look sooner. */
+const CARRIER_MS = { virtio: 10, e1000: 2100 } as const;
 
 /** Says when the carrier goes and comes; the shell's own `read`, so that looking takes no time. */
 const WATCH = [
@@ -46,11 +47,11 @@ test.each(NIC_MODELS)("two guests with %s reach each other in the cable's time, 
 			nics: [{ name: "eth0", model }],
 		});
 	};
-	const hasCarrier = model !== "ne2k-pci";
+	const carrierMs = model === "ne2k-pci" ? undefined : CARRIER_MS[model];
 	const a = await add(
 		"a",
 		"10.0.0.1",
-		`cat /sys/class/net/eth0/address; sleep 1; ping -c 5 -i 0.2 10.0.0.2; echo PINGED; ${hasCarrier ? WATCH : ""}`,
+		`cat /sys/class/net/eth0/address; sleep 1; ping -c 5 -i 0.2 10.0.0.2; echo PINGED; ${carrierMs !== undefined ? WATCH : ""}`,
 	);
 	const b = await add("b", "10.0.0.2", "sleep 1000");
 	a.port("eth0").plug(link.a);
@@ -69,7 +70,7 @@ test.each(NIC_MODELS)("two guests with %s reach each other in the cable's time, 
 		`${model}: ping ${Math.min(...times)} to ${Math.max(...times)} ms, ${RTT_MS.toFixed(3)} ms by delay and serialisation\n`,
 	);
 	for (const time of times) expect(Math.abs(time / RTT_MS - 1)).toBeLessThan(0.01);
-	if (!hasCarrier) return;
+	if (carrierMs === undefined) return;
 	await runtime.runUntil(runtime.clock.nowNs + 3e9);
 	for (const [state, text] of [
 		["down", "GONE"],
@@ -80,7 +81,7 @@ test.each(NIC_MODELS)("two guests with %s reach each other in the cable's time, 
 		await until(text);
 		const tookMs = ((seen.get(text) ?? Number.POSITIVE_INFINITY) - changedNs) / 1e6;
 		process.stdout.write(`${model}: carrier ${state} seen by a program after ${tookMs.toFixed(2)} ms\n`);
-		expect(tookMs).toBeLessThan(CARRIER_MS);
+		expect(tookMs).toBeLessThan(carrierMs);
 	}
 });
 

@@ -50,6 +50,13 @@ describe("segmentTcp", () => {
 		expect(frames.every((each) => isTransportChecksumGood(each))).toBe(true);
 	});
 
+	it("pads a short last one", () => {
+		const last = segmentTcp(superFrame(1449).subarray(0, 66 + 1449), 1448)![1]!;
+		expect([last.length, segmentOf(last).tcp.payload.length, isTransportChecksumGood(last)]).toEqual([67, 1, true]);
+		const tiny = segmentTcp(superFrame(0).subarray(0, 66), 1448)![0]!;
+		expect(segmentOf(tiny).tcp.payload.length).toBe(0);
+	});
+
 	it("refuses what is no TCP", () => {
 		const frame = superFrame(3000);
 		frame[23] = 17;

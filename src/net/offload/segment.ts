@@ -1,5 +1,6 @@
 import { readU16, readU32, writeU16, writeU32 } from "../frames/address.ts";
 import { internetChecksum } from "../frames/checksum.ts";
+import { MIN_FRAME_BYTES } from "../frames/ethernet.ts";
 import { PROTOCOL_TCP } from "../frames/ipv4.ts";
 import { TCP_FIN, TCP_HEADER_BYTES, TCP_PSH } from "../frames/tcp.ts";
 import { type IpPlace, locateIp, pseudoSumOf } from "./locate.ts";
@@ -8,7 +9,7 @@ const TCP_CWR = 0x80;
 
 /**
  * Cuts a TCP super-frame, as a driver hands it to a card that segments, into frames with at most `segmentBytes` of payload
- * each, all their checksums right. The headers in front are repeated with lengths, identification, sequence number and
+ * each, padded to the shortest that is legal, all their checksums right. The headers in front are repeated with lengths, identification, sequence number and
  * flags set as a host that had cut it itself would have (RFC 9293 §3.8; FIN and PSH at the last, CWR at the first: RFC 3168
  * §6.1.2). `undefined` when it is no TCP over IP.
  */
@@ -24,10 +25,11 @@ export function segmentTcp(frame: Uint8Array, segmentBytes: number): Uint8Array[
 	let at = 0;
 	do {
 		const count = Math.min(segmentBytes, payloadBytes - at);
-		const segment = new Uint8Array(payloadAt + count);
+		const end = payloadAt + count;
+		const segment = new Uint8Array(Math.max(end, MIN_FRAME_BYTES));
 		segment.set(frame.subarray(0, payloadAt));
 		segment.set(frame.subarray(payloadAt + at, payloadAt + at + count), payloadAt);
-		finishSegment(segment, place, { index: segments.length, at, isLast: at + count >= payloadBytes });
+		finishSegment(segment, place, { index: segments.length, at, end, isLast: at + count >= payloadBytes });
 		segments.push(segment);
 		at += count;
 	} while (at < payloadBytes);
@@ -37,12 +39,12 @@ export function segmentTcp(frame: Uint8Array, segmentBytes: number): Uint8Array[
 function finishSegment(
 	segment: Uint8Array,
 	place: IpPlace,
-	{ index, at, isLast }: { readonly index: number; readonly at: number; readonly isLast: boolean },
+	{ index, at, end, isLast }: { readonly index: number; readonly at: number; readonly end: number; readonly isLast: boolean },
 ): void {
 	const { ipAt, transportAt } = place;
-	if (place.isIpv6) writeU16(segment, ipAt + 4, segment.length - ipAt - 40);
+	if (place.isIpv6) writeU16(segment, ipAt + 4, end - ipAt - 40);
 	else {
-		writeU16(segment, ipAt + 2, segment.length - ipAt);
+		writeU16(segment, ipAt + 2, end - ipAt);
 		writeU16(segment, ipAt + 4, readU16(segment, ipAt + 4) + index);
 		writeU16(segment, ipAt + 10, 0);
 		writeU16(segment, ipAt + 10, internetChecksum(segment, ipAt, transportAt));
@@ -53,6 +55,6 @@ function finishSegment(
 	if (index > 0) flags &= ~TCP_CWR;
 	segment[transportAt + 13] = flags;
 	writeU16(segment, transportAt + 16, 0);
-	const sum = pseudoSumOf(segment, place, segment.length - transportAt);
-	writeU16(segment, transportAt + 16, internetChecksum(segment, transportAt, segment.length, sum));
+	const sum = pseudoSumOf(segment, place, end - transportAt);
+	writeU16(segment, transportAt + 16, internetChecksum(segment, transportAt, end, sum));
 }

@@ -33,7 +33,7 @@ export function framesOf(chain: Chain): readonly Uint8Array[] {
 	const frame = new Uint8Array(Math.max(byteLength, MIN_FRAME_BYTES));
 	chain.readable.read(HEADER_BYTES, frame.subarray(0, byteLength));
 	if (gsoType === VIRTIO_NET_HDR_GSO_TCPV4 || gsoType === VIRTIO_NET_HDR_GSO_TCPV6)
-		return segmentTcp(frame, headerView.getUint16(4, true)) ?? [];
+		return segmentTcp(frame.subarray(0, byteLength), headerView.getUint16(4, true)) ?? [];
 	if (gsoType !== VIRTIO_NET_HDR_GSO_NONE || byteLength > MAX_FRAME_BYTES) return [];
 	if ((flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
 		const [start, offset] = [headerView.getUint16(6, true), headerView.getUint16(8, true)];
