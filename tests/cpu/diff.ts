@@ -24,6 +24,7 @@ const { values: options } = parseArgs({
 		modes: { type: "string", default: "64,32,16" },
 		engine: { type: "string", default: "interpret" },
 		only: { type: "string" },
+		seconds: { type: "string" },
 		length: { type: "string", default: "6" },
 		batch: { type: "string", default: "10000" },
 		show: { type: "string", default: "3" },
@@ -40,6 +41,7 @@ if (options.help) {
   --modes LIST    of 64, 32, 16
   --engine NAME   interpret, translate (at once), normal (when hot), qemu-user
   --only REGEX    only instructions whose name matches, for instance '^Shld_'
+  --seconds N     begin no further batch after so long, and report
   --length N      at most N instructions in a sequence (default 6)
   --show N        shrink and print at most N differences per instruction (default 3)
   --keep          write those into tests/cpu/regressions/
@@ -180,7 +182,8 @@ try {
 		.map((mode) => new Generator(Number(options.seed), mode, only, Number(options.length)));
 	if (generators.length === 0) throw new RangeError(`${engine.name} runs none of the modes ${options.modes}`);
 	let lastSaidMs = startMs;
-	for (let turn = 0; totals.instructions < wantedInstructions; turn++) {
+	const endMs = options.seconds === undefined ? Number.POSITIVE_INFINITY : startMs + Number(options.seconds) * 1000;
+	for (let turn = 0; totals.instructions < wantedInstructions && performance.now() < endMs; turn++) {
 		runBatch(generators[turn % generators.length] as Generator);
 		const nowMs = performance.now();
 		if (nowMs - lastSaidMs < 5000) continue;
