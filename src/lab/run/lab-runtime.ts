@@ -217,7 +217,7 @@ class VirtualRuntime extends Runtime {
 		this.#time = new VirtualTime(
 			options.host,
 			({ name }, nowNs) => horizonNs(nowNs, this.#incoming(name)),
-			() => (this.#hasBusyDisk() ? options.host.yield() : undefined),
+			() => (this.#hasBusyDisk() || this.#isEnding() ? options.host.yield() : undefined),
 		);
 	}
 
@@ -288,6 +288,12 @@ class VirtualRuntime extends Runtime {
 			const jack = jacks.get(socket);
 			return jack === undefined ? [] : [{ timeNs, jack, frame: frame.slice(), rank }];
 		});
+	}
+
+	/** A machine that has ended is still being closed: when others learn of it must not depend on the host's speed. */
+	#isEnding(): boolean {
+		for (const { machine } of this.machines.values()) if (machine.exit !== undefined && machine.state !== "stopped") return true;
+		return false;
 	}
 
 	#hasBusyDisk(): boolean {
