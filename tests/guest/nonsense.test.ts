@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { MIB } from "../../src/base/units.ts";
 import { createMachine } from "../../src/host/node/machine.ts";
@@ -19,6 +21,9 @@ const OVERHEAD_BYTES = 400 * MIB;
 const RESET_PORTS = [0x64, 0x92, 0x605, 0xcf9];
 const RESETS_KEPT = 1 / 50;
 
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
+
 function gather(random: Random, survey: Survey): Access[] {
 	const accesses: Access[] = [];
 	for (const access of nonsense(random, survey)) {
@@ -39,8 +44,7 @@ describe("a guest that writes nonsense to every port and register", () => {
 			const survey = surveyPorts((await buildBench(1)).pc.io);
 			const ends: Record<string, number> = {};
 			let [instructions, diskReads, resets, deviceErrors, consoleBytes, hvcBytes] = [0, 0, 0, 0, 0, 0];
-			const beforeBytes = process.memoryUsage.rss();
-			let peakBytes = 0;
+			let mostBytes = 0;
 			const endMs = Date.now() + SECONDS * 1000;
 			for (let seed = 1; Date.now() < endMs; seed++) {
 				const random = randomFrom(seed);
@@ -53,6 +57,9 @@ describe("a guest that writes nonsense to every port and register", () => {
 					diskReads++;
 					return read(...args);
 				};
+				// Machines that have ended lie about until they are collected: what counts is what one takes.
+				collectGarbage();
+				const beforeBytes = process.memoryUsage.rss();
 				await using machine = await createMachine({
 					kernel: nonsenseKernel(accesses, arena),
 					memory: MEMORY_BYTES,
@@ -75,14 +82,14 @@ describe("a guest that writes nonsense to every port and register", () => {
 				ends[reason] = (ends[reason] ?? 0) + 1;
 				resets += machine.stats.resets;
 				instructions += machine.stats.guestInstructions;
-				peakBytes = Math.max(peakBytes, process.memoryUsage.rss());
+				mostBytes = Math.max(mostBytes, process.memoryUsage.rss() - beforeBytes);
 			}
-			const figures = { ends, instructions, diskReads, resets, deviceErrors, consoleBytes, hvcBytes, peakMib: Math.round(peakBytes / MIB) };
+			const figures = { ends, instructions, diskReads, resets, deviceErrors, consoleBytes, hvcBytes, mostMib: Math.round(mostBytes / MIB) };
 			process.stdout.write(`nonsense: ${JSON.stringify(figures)}\n`);
 			expect(Object.keys(ends).filter((reason) => reason !== "power-off" && reason !== "stopped")).toEqual([]);
 			expect(resets).toBeGreaterThan(0);
 			expect(diskReads).toBeGreaterThan(0);
-			expect(peakBytes - beforeBytes).toBeLessThan(MEMORY_BYTES + OVERHEAD_BYTES);
+			expect(mostBytes).toBeLessThan(MEMORY_BYTES + OVERHEAD_BYTES);
 		},
 		SECONDS * 3000 + 60_000,
 	);
