@@ -202,9 +202,7 @@ export class SoftwareCpu {
 				continue;
 			}
 			this.#isInCode = true;
-			let exit = dispatch(base, 0);
-			this.#isInCode = false;
-			if (exit === EXIT.region) exit = this.#leaveRegion();
+			const exit = this.#settle(dispatch(base, 0));
 			this.exitCounts[exit] = (this.exitCounts[exit] as number) + 1;
 			if (exit === EXIT.lookup) {
 				if (this.#engine.blocks.find(this.state, this.context.mmu, this.jumps) === undefined) deliverFault(this.context);
@@ -225,8 +223,7 @@ export class SoftwareCpu {
 		switch (exit) {
 			case EXIT.fault:
 				this.#rewind();
-				if (this.#i32[FAULT_VECTOR] === SINGLE_STEP) this.#step();
-				else deliverFault(this.context);
+				deliverFault(this.context);
 				return;
 			case EXIT.single:
 				this.#rewind();
@@ -246,6 +243,13 @@ export class SoftwareCpu {
 			default:
 				return;
 		}
+	}
+
+	/** Generated code has come back: why, whatever it came out of. */
+	#settle(exit: number): number {
+		this.#isInCode = false;
+		const reason = exit === EXIT.region ? this.#leaveRegion() : exit;
+		return reason === EXIT.fault && this.#i32[FAULT_VECTOR] === SINGLE_STEP ? EXIT.single : reason;
 	}
 
 	/** A region has left in the middle: makes rip and budget exact. Returns why it did. */
@@ -324,19 +328,16 @@ export class SoftwareCpu {
 		i32[BUDGET] = 1;
 		i32[BUDGET_TAKEN] = 0;
 		this.#isInCode = true;
-		let exit = this.#engine.module.enterBlock(this.state.base, block.record);
-		this.#isInCode = false;
 		// Behind the instruction, code without a budget is met.
-		if (exit === EXIT.region) exit = this.#leaveRegion();
+		const exit = this.#settle(this.#engine.module.enterBlock(this.state.base, block.record));
 		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
 		i32[BUDGET] = left - used;
 		i32[BUDGET_TAKEN] = taken;
 		this.#endStepMode();
-		if (exit === EXIT.fault && i32[FAULT_VECTOR] !== SINGLE_STEP) {
+		if (exit === EXIT.fault) {
 			this.#rewind();
 			deliverFault(this.context);
-		} else if (exit === EXIT.fault) this.#rewind();
-		else if (exit === EXIT.stale || exit === EXIT.single) this.#rewind();
+		} else if (exit === EXIT.stale || exit === EXIT.single) this.#rewind();
 		else {
 			// A repeated instruction traps after every round.
 			if (exit === EXIT.interrupted) this.#rewind();

@@ -1,6 +1,7 @@
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
-import type { Callables } from "../emit/ops.ts";
+import type { Callables } from "../emit/core-ops.ts";
+import { isNonCanonical } from "../emit/values.ts";
 import { EFER } from "../mmu/access.ts";
 import { ARITHMETIC_FLAGS, CC, FLAG } from "../state/flags.ts";
 import { at, EXIT, jumpTagHigh, MODE, TLB_KERNEL, TLB_USER } from "../state/layout.ts";
@@ -93,7 +94,7 @@ defineCore("sysret", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const [cpu, isWide] = [f.param(0), f.param(2)];
 	f.if(op("i32Or", isOdd(cpu, KERNEL_MODE), op("i32Eqz", isWide)), () => slow(f, calls, "sysret"));
 	const to = f.let(loadOp("i64Load", cpu, at("gpr", 1)));
-	f.if(op("i64GtU", op("i64Add", op("i64ShrS", to, i64(47)), i64(1)), i64(1)), () => slow(f, calls, "sysret"));
+	f.if(isNonCanonical(to), () => slow(f, calls, "sysret"));
 	const now = f.let(op("i32And", loadOp("i32Load", cpu, at("gpr", 11)), i32(RFLAGS_MASK & ~FLAG.VM)));
 	f.if(op("i32And", now, i32(FLAG.TF | FLAG.AC)), () => slow(f, calls, "sysret"));
 	f.store("i64Store", cpu, to, at("rip"));

@@ -2,6 +2,7 @@ import { CODE_FLAGS, ENGINE_BYTES, RAM_FLAGS } from "../../machine/memory.ts";
 import { PAGE_FLAG } from "../../machine/ram-pages.ts";
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
+import { isNonCanonical } from "../emit/values.ts";
 import {
 	at,
 	TLB_BYTES,
@@ -126,9 +127,7 @@ function walkPae(walk: Walk, found: Label): void {
 
 function walkFourLevel(walk: Walk, linear: Expr, found: Label): void {
 	const { f, cpu, low } = walk;
-	// Bits 63:47 must be alike.
-	const top = f.let(op("i64ShrS", linear, i64(47)));
-	f.if(op("i64GtU", op("i64Add", top, i64(1)), i64(1)), () => giveUp(f));
+	f.if(isNonCanonical(linear), () => giveUp(f));
 	const cr3 = f.let(loadOp("i64Load", cpu, at("cr3")));
 	f.if(op("i32And", op("i32WrapI64", op("i64ShrU", cr3, i64(32))), i32(0xff)), () => giveUp(f));
 	f.set(walk.table, op("i32And", op("i32WrapI64", cr3), i32(-4096)));

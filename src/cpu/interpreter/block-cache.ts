@@ -121,7 +121,7 @@ export class BlockCache {
 		}
 		const phys = mmu.translateCode(lo, hi);
 		if (phys < 0) return undefined;
-		let isGlobal = mmu.isGlobalCode;
+		const isGlobal = mmu.isGlobalCode;
 		const key = phys * 64 + modeKey;
 		let block = this.#blocks.get(key);
 		if (block !== undefined && block.tailPage >= 0) {
@@ -140,38 +140,28 @@ export class BlockCache {
 			block = this.#decode(state, mmu, lo, hi, phys, modeKey, room);
 			if (block === undefined) return undefined;
 		}
-		let callee = this.#handlers.head;
-		let isWide = false;
-		if (jumps !== undefined && block.regions.length > 0) {
-			const region = this.#regionHere(block, mmu, lo, hi);
-			if (region !== undefined) {
-				callee = region.slot;
-				isGlobal &&= this.#areOtherPagesGlobal;
-				isWide = region.otherPages.length > 0;
-			}
+		if (jumps === undefined) return block;
+		const region = block.regions.find((each) => this.#fits(each, mmu, lo, hi));
+		if (region === undefined) {
+			if (block.regions.length > 0) this.#warm(block);
+			jumps.enter({ callee: this.#handlers.head, record: block.record, isGlobal, isWide: false });
+		} else {
+			const areAllGlobal = region.otherPages.every(({ pageIndex }) => mmu.probeCodePage(lo, hi, pageIndex) >= 0 && mmu.isGlobalCode);
+			jumps.enter({ callee: region.slot, record: block.record, isGlobal: isGlobal && areAllGlobal, isWide: region.otherPages.length > 0 });
 		}
-		jumps?.enter({ callee, record: block.record, isGlobal, isWide });
 		return block;
 	}
 
-	/** Set by `#regionHere`. */
-	#areOtherPagesGlobal = true;
+	/** The pages that a region took code from are mapped as they were then. */
+	#fits({ otherPages }: BlockRegion, mmu: Mmu, lo: number, hi: number): boolean {
+		return otherPages.every(({ pageIndex, phys }) => mmu.probeCodePage(lo, hi, pageIndex) === phys);
+	}
 
-	/** The block's translation that goes with the present mapping. Where there is none, the block may become hot once more. */
-	#regionHere(block: Block, mmu: Mmu, lo: number, hi: number): BlockRegion | undefined {
-		for (const region of block.regions) {
-			this.#areOtherPagesGlobal = true;
-			const fits = region.otherPages.every(({ pageIndex, phys }) => {
-				const isThere = mmu.probeCodePage(lo, hi, pageIndex) === phys;
-				this.#areOtherPagesGlobal &&= mmu.isGlobalCode;
-				return isThere;
-			});
-			if (fits) return region;
-		}
+	/** None of the block's translations goes with the present mapping: it may become hot once more. */
+	#warm(block: Block): void {
 		const heat = this.#memory.view.getInt32(block.record + REC.heat, true);
 		if (heat > this.hotThreshold && block.regions.length < MAX_VARIANTS)
 			this.#memory.view.setInt32(block.record + REC.heat, this.hotThreshold, true);
-		return undefined;
 	}
 
 	/** How often the block has been interpreted; as often as you like once it is hot. */

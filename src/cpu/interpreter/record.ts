@@ -91,20 +91,22 @@ function setNumber64(view: DataView, offset: number, value: number): void {
 }
 
 /**
- * What of an instruction a handler is compiled for: everything that `Ops` may look at, and nothing that the record tells. `base` says
- * what the table row does, sizes, prefix and mode (below 2³¹, which makes keys quick); `operands` their kinds, and the values that the
- * meaning is specialised for.
+ * What of an instruction a handler is compiled for: everything that `Ops` may look at, and nothing that the record tells. `base` is
+ * `shapeBase`; `operands` their kinds, and the values that the meaning is specialised for.
  */
 export interface Shape {
 	readonly base: number;
 	readonly operands: number | string;
 }
 
-export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" | "reg" | "all"): Shape {
-	const { row, cc, opBytes, addrBits, rep } = insn;
+/** Table row, condition, sizes, prefix and mode as one number below 2³¹, which makes keys quick. */
+export function shapeBase({ row, cc, opBytes, addrBits, rep }: Insn, modeKey: number): number {
 	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
 	const prefix = rep === 0 ? 0 : rep & 1 ? 2 : 1;
-	const base = ((row.id * 32 + (cc & 31)) * 16 + mode) * 64 + prefix * 16 + ((opBytes >> 2) & 3) * 4 + ((addrBits >> 5) & 3);
+	return ((row.id * 32 + (cc & 31)) * 16 + mode) * 64 + prefix * 16 + ((opBytes >> 2) & 3) * 4 + ((addrBits >> 5) & 3);
+}
+
+export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" | "reg" | "all"): Shape {
 	let kinds = 0;
 	let values = "";
 	for (const operand of insn.operands) {
@@ -112,7 +114,7 @@ export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" 
 		if (operand.kind === "imm" && (specialise === "imm" || specialise === "all")) values += `i${operand.value}`;
 		else if (operand.kind === "reg" && (specialise === "reg" || specialise === "all")) values += `r${operand.index}`;
 	}
-	return { base, operands: values === "" ? kinds : `${kinds}${values}` };
+	return { base: shapeBase(insn, modeKey), operands: values === "" ? kinds : `${kinds}${values}` };
 }
 
 function operandKind(operand: Operand): number {

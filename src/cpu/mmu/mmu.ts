@@ -69,7 +69,6 @@ export class Mmu {
 	readonly #second = new Span();
 	readonly #scratch: number;
 	readonly #board: CpuBoard;
-	readonly #lowRamEnd: number;
 	/** CR0.AM, EFLAGS.AC and CPL 3: the user TLB stays empty so that every access comes here. */
 	#isAlignmentChecked = false;
 
@@ -82,7 +81,7 @@ export class Mmu {
 		this.tables = new TlbTables(state);
 		this.breakpoints = new DataBreakpoints(state);
 		this.#scratch = state.base + at("scratch");
-		this.#lowRamEnd = memory.lowRamBytes;
+		this.#i32[LOW_RAM_END] = memory.lowRamBytes;
 		this.#board = board;
 		this.#chooseWalk();
 	}
@@ -321,7 +320,6 @@ export class Mmu {
 		const cr0 = i32[CR0_WORD] as number;
 		const cr4 = i32[CR4_WORD] as number;
 		const efer = i32[EFER_WORD] as number;
-		i32[LOW_RAM_END] = this.#lowRamEnd;
 		let kind: number = WALK.none;
 		if (!this.#isAlignmentChecked && !this.breakpoints.areEnabled && this.#board.isA20Enabled) {
 			if ((cr0 & CR0.PG) === 0) kind = WALK.off;

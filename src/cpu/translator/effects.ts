@@ -1,6 +1,5 @@
 import type { Insn } from "../../x86/decode/insn.ts";
-import { memoryOperand } from "../interpreter/record.ts";
-import { MODE } from "../state/layout.ts";
+import { memoryOperand, shapeBase } from "../interpreter/record.ts";
 
 /** Which registers (bit i: register i) and flags an instruction touches. */
 export interface Effects {
@@ -45,11 +44,11 @@ export class EffectsTable {
 
 	/** undefined: never seen. */
 	expect(insn: Insn, modeKey: number): Effects | undefined {
-		return this.#known.get(shapeKey(insn, modeKey))?.get(operandKey(insn));
+		return this.#known.get(shapeBase(insn, modeKey))?.get(operandKey(insn));
 	}
 
 	learn(insn: Insn, modeKey: number, effects: Effects): void {
-		const key = shapeKey(insn, modeKey);
+		const key = shapeBase(insn, modeKey);
 		let byOperands = this.#known.get(key);
 		if (byOperands === undefined) {
 			byOperands = new Map();
@@ -57,12 +56,6 @@ export class EffectsTable {
 		}
 		byOperands.set(operandKey(insn), effects);
 	}
-}
-
-/** Row, condition, sizes, prefix and mode: below 2³¹, which makes keys quick. */
-function shapeKey({ row, cc, opBytes, addrBits, rep }: Insn, modeKey: number): number {
-	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
-	return ((row.id * 32 + (cc & 31)) * 16 + mode) * 64 + (rep & 3) * 16 + ((opBytes >> 2) & 3) * 4 + ((addrBits >> 5) & 3);
 }
 
 const CLASSES = ["gpr", "gpr8h", "seg", "cr", "dr", "mmx", "xmm", "st"];

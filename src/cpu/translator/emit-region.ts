@@ -69,7 +69,6 @@ class RegionEmitter {
 	/** The code segment has a limit to heed. */
 	readonly #isLimited: boolean;
 	readonly #flagsAfter = new Map<RegionBlock, FlagKnowledge>();
-
 	readonly #flow: RegionFlow;
 	readonly #table: EffectsTable;
 	readonly #slot: number;
@@ -115,9 +114,7 @@ class RegionEmitter {
 		const { cpu } = this.#ops;
 		const rip = f.let(target.type === "i64" ? target : op("i64ExtendI32U", target));
 		const { modeKey } = this.#graph;
-		const tag = this.#isLimited
-			? loadOp("i64Load", cpu, at("jumpTag"))
-			: i64(BigInt.asIntN(64, BigInt(jumpTagHigh(modeKey, 0) >>> 0) << 32n));
+		const tag = this.#isLimited ? loadOp("i64Load", cpu, at("jumpTag")) : i64(BigInt(jumpTagHigh(modeKey, 0)) << 32n);
 		goTo(f, cpu, rip, tag);
 		if (target.type === "i64") this.#takeBack(target);
 		f.return(i32(EXIT.lookup));

@@ -3,7 +3,7 @@ import type { GuestMemory } from "../../machine/memory.ts";
 import { i32 } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
-import type { EngineModule } from "../engine-module.ts";
+import type { EngineModule, GeneratedModule } from "../engine-module.ts";
 import type { Block, BlockCache, BlockRegion } from "../interpreter/block-cache.ts";
 import { REC } from "../interpreter/record.ts";
 import type { Mmu } from "../mmu/mmu.ts";
@@ -35,7 +35,6 @@ interface Region extends BlockRegion {
 	/** Slices that have ended in it. */
 	samples: number;
 	readonly extents: readonly CodeExtent[];
-	isDead: boolean;
 }
 
 /** A region that came out longer stays interpreted: engines take long over huge functions, and refuse them in the end. */
@@ -71,7 +70,6 @@ export class Translator {
 	readonly #bySlot = new Map<number, Region>();
 	/** By slot. A region that is dropped while it runs still leaves by its sites. */
 	readonly #sites: (readonly ExitSite[])[] = [];
-	readonly #byBlock = new Map<Block, Region[]>();
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
 	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
@@ -92,11 +90,11 @@ export class Translator {
 		this.#gone = engine.table.get(slot);
 		blocks.listener = {
 			blockInvalidated: (block) => {
-				for (const region of [...(this.#byBlock.get(block) ?? [])]) this.#drop(region);
+				for (const { slot } of [...block.regions]) this.#drop(this.#bySlot.get(slot) as Region);
 			},
 			bytesChange: (physAddr, bytes) => this.#invalidate(physAddr, bytes),
 			allInvalidated: () => {
-				for (const regions of [...this.#byBlock.values()]) for (const region of [...regions]) this.#drop(region);
+				for (const region of [...this.#bySlot.values()]) this.#drop(region);
 				this.#queue.length = 0;
 			},
 		};
@@ -153,7 +151,7 @@ export class Translator {
 		this.onInstalled(new Set(regions.map(({ block }) => block.record)));
 	}
 
-	#translate({ block, mmu, lo, hi, tier }: Wanted, module: ReturnType<EngineModule["newModule"]>): Region | undefined {
+	#translate({ block, mmu, lo, hi, tier }: Wanted, module: GeneratedModule): Region | undefined {
 		if (block.isStale) return undefined;
 		// Another process may be running by now: the block becomes hot again where it lives.
 		if (mmu.probeCodePage(lo, hi, 0) !== block.phys - (block.phys % PAGE_BYTES)) {
@@ -175,7 +173,7 @@ export class Translator {
 		this.stats.regions++;
 		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
-		return { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents, isDead: false };
+		return { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents };
 	}
 
 	#enter(region: Region): void {
@@ -184,9 +182,6 @@ export class Translator {
 		else region.block.regions.push(region);
 		this.#bySlot.set(region.slot, region);
 		this.#sites[region.slot] = region.sites;
-		const ofBlock = this.#byBlock.get(region.block);
-		if (ofBlock === undefined) this.#byBlock.set(region.block, [region]);
-		else ofBlock.push(region);
 		for (const { phys } of region.extents) {
 			const page = Math.floor(phys / PAGE_BYTES);
 			const others = this.#byPage.get(page);
@@ -207,14 +202,9 @@ export class Translator {
 	}
 
 	#drop(region: Region): void {
-		if (region.isDead) return;
-		region.isDead = true;
 		this.stats.invalidated++;
 		const { block } = region;
 		block.regions.splice(block.regions.indexOf(region), 1);
-		const left = (this.#byBlock.get(block) ?? []).filter((other) => other !== region);
-		if (left.length > 0) this.#byBlock.set(block, left);
-		else this.#byBlock.delete(block);
 		this.#bySlot.delete(region.slot);
 		this.#engine.table.set(region.slot, this.#gone);
 		for (const { phys } of region.extents) {
