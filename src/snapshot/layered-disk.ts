@@ -1,8 +1,7 @@
-import type { Codecs } from "../disk/codecs.ts";
 import { type ByteStore, type Disk, DiskError } from "../disk/disk.ts";
-import { createQcow2 } from "../disk/formats/qcow2/create.ts";
 import { Qcow2Disk } from "../disk/formats/qcow2/qcow2-disk.ts";
 import { keepDiskOpen } from "../disk/keep-open.ts";
+import { createLayer, type Layer, type LayerBelow, type LayerOptions, layerName, openLayer, sweepLayers } from "../disk/layers/layer.ts";
 import type { LayerFolder } from "../disk/layers/layer-folder.ts";
 import { decodeRecord, encodeRecord } from "../disk/layers/layer-record.ts";
 import { SwitchDisk } from "../disk/layers/switch-disk.ts";
@@ -10,12 +9,9 @@ import { Serial } from "../disk/serial.ts";
 import type { Extent } from "./diff.ts";
 import { ForkLayers } from "./fork-layers.ts";
 
-export interface LayeredDiskOptions {
+export interface LayeredDiskOptions extends LayerOptions {
 	/** The base's format as qcow2 names it, for the layers' headers. "raw" unless told. */
 	readonly baseFormat?: string;
-	readonly codecs?: Codecs;
-	/** Cluster size of new layers: 2^n bytes. 16 unless told. */
-	readonly clusterBits?: number;
 	/** The base is never written, not even before the first snapshot. */
 	readonly isBaseFrozen?: boolean;
 	/**
@@ -28,11 +24,6 @@ export interface LayeredDiskOptions {
 /** Where layers lie. Those that have been sealed are opened for reading only, so that several disks may stand on them. */
 export interface SnapshotLayers extends LayerFolder {
 	open(name: string, isReadOnly?: boolean): Promise<ByteStore>;
-}
-
-interface Layer {
-	readonly name: string;
-	readonly disk: Qcow2Disk;
 }
 
 let made = 0;
@@ -76,7 +67,7 @@ export class LayeredDisk implements Disk {
 		try {
 			for (const [index, name] of names.entries()) {
 				const isSealed = options.layers !== undefined || index < names.length - 1;
-				layers.push(await openLayer(folder, options, name, layers.at(-1)?.disk ?? base, isSealed));
+				layers.push(await openExisting(folder, options, name, layers.at(-1)?.disk ?? base, isSealed));
 			}
 		} catch (error) {
 			for (const { disk } of layers) await disk.close().catch(() => {});
@@ -196,7 +187,7 @@ export class LayeredDisk implements Disk {
 				try {
 					for (const name of layers.slice(kept)) {
 						const below = opened.at(-1)?.disk ?? next.at(-1)?.disk ?? this.#base;
-						opened.push(await openLayer(this.#folder, this.#options, name, below, true));
+						opened.push(await openExisting(this.#folder, this.#options, name, below, true));
 					}
 					next.push(...opened);
 					next.push(await this.#makeLayer(next));
@@ -266,24 +257,14 @@ export class LayeredDisk implements Disk {
 
 	async #makeLayer(below: readonly Layer[] = this.#layers): Promise<Layer> {
 		const parent = below.at(-1);
-		const number = String(this.#next++).padStart(6, "0");
+		const name = layerName(this.#next++);
+		const { baseFormat = "raw" } = this.#options;
+		const standsOn: LayerBelow =
+			parent === undefined
+				? { disk: this.#base, file: this.#folder.baseName, format: baseFormat }
+				: { disk: parent.disk, file: parent.name, format: "qcow2" };
 		// Several forks may make layers in one folder, each counting for itself.
-		const name = this.#isFork ? `fork-${made++}-${number}.qcow2` : `${number}.qcow2`;
-		const { clusterBits = 16, baseFormat = "raw" } = this.#options;
-		const store = await this.#folder.create(name);
-		try {
-			await createQcow2(store, {
-				sizeBytes: this.sizeBytes,
-				clusterBits,
-				backingFile: parent?.name ?? this.#folder.baseName,
-				backingFormat: parent === undefined ? baseFormat : "qcow2",
-			});
-			return { name, disk: await Qcow2Disk.open(store, layerOptions(this.#options, parent?.disk ?? this.#base)) };
-		} catch (error) {
-			await store.close();
-			await this.#folder.remove(name);
-			throw error;
-		}
+		return createLayer(this.#folder, this.#options, this.#isFork ? `fork-${made++}-${name}` : name, standsOn, this.sizeBytes);
 	}
 }
 
@@ -340,13 +321,7 @@ function joined(extents: readonly Extent[]): readonly Extent[] {
 	return result;
 }
 
-/** Removes the layers in a folder that are not among `used`. */
-export async function sweepLayers(folder: SnapshotLayers, used: Iterable<string>): Promise<void> {
-	const known = new Set(used);
-	for (const name of await folder.list()) if (/^\d{6,}\.qcow2$/.test(name) && !known.has(name)) await folder.remove(name);
-}
-
-async function openLayer(
+async function openExisting(
 	folder: SnapshotLayers,
 	options: LayeredDiskOptions,
 	name: string,
@@ -355,14 +330,9 @@ async function openLayer(
 ): Promise<Layer> {
 	const store = await folder.open(name, isSealed);
 	try {
-		return { name, disk: await Qcow2Disk.open(store, layerOptions(options, below)) };
+		return await openLayer(store, options, name, below);
 	} catch (error) {
-		await store.close();
 		if (error instanceof DiskError) throw error;
 		throw new DiskError("corrupt", name, "cannot be opened", { cause: error });
 	}
-}
-
-function layerOptions(options: LayeredDiskOptions, below: Disk) {
-	return { backing: keepDiskOpen(below), ...(options.codecs === undefined ? {} : { codecs: options.codecs }) };
 }

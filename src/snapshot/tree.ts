@@ -1,7 +1,7 @@
 import { PAGE_BYTES } from "../base/units.ts";
+import { sweepLayers } from "../disk/layers/layer.ts";
 import { encodeUtf8 } from "../disk/utf8.ts";
 import { SnapshotError } from "./error.ts";
-import { sweepLayers } from "./layered-disk.ts";
 import { PageStore } from "./page-store.ts";
 import { type PageTable, PageTables } from "./page-table.ts";
 import { decodeSnapshot, encodeSnapshot, parseVersioned, type SnapshotRecord } from "./record.ts";

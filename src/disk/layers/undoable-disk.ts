@@ -1,30 +1,20 @@
-import type { Codecs } from "../codecs.ts";
 import { copyDisk } from "../convert.ts";
 import { type Disk, DiskError } from "../disk.ts";
-import { createQcow2 } from "../formats/qcow2/create.ts";
-import { Qcow2Disk } from "../formats/qcow2/qcow2-disk.ts";
 import { keepDiskOpen } from "../keep-open.ts";
 import type { Pieces } from "../pieces.ts";
 import { Serial } from "../serial.ts";
+import { createLayer, type Layer, type LayerBelow, type LayerOptions, layerName, openLayer, sweepLayers } from "./layer.ts";
 import type { LayerFolder } from "./layer-folder.ts";
 import { decodeRecord, encodeRecord, type LayerRecord } from "./layer-record.ts";
 import { SwitchDisk } from "./switch-disk.ts";
 
-export interface UndoableOptions {
+export interface UndoableOptions extends LayerOptions {
 	/** The base's format as qcow2 names it, for the layers' headers: "raw", "qcow2", "vmdk". */
 	readonly baseFormat: string;
-	readonly codecs?: Codecs;
-	/** Cluster size of new layers: 2^n bytes. 16 unless told. */
-	readonly clusterBits?: number;
 }
 
 export interface CommitOptions {
 	readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
-}
-
-interface Layer {
-	readonly name: string;
-	readonly disk: Qcow2Disk;
 }
 
 /**
@@ -63,14 +53,14 @@ export class UndoableDisk implements Disk {
 		try {
 			if (bytes === undefined) {
 				const record: LayerRecord = { layers: [layerName(1)], redo: [], next: 2 };
-				await removeStrays(folder, undefined);
-				layers.push(await createLayer(folder, options, layerName(1), base, folder.baseName, options.baseFormat));
+				await sweepLayers(folder, []);
+				layers.push(await createLayer(folder, options, layerName(1), belowFirst(base, folder, options), base.sizeBytes));
 				await folder.writeRecord(encodeRecord(record));
 				return new UndoableDisk(base, folder, options, layers, record);
 			}
 			const record = decodeRecord(bytes, folder.name);
-			for (const name of record.layers) layers.push(await openLayer(folder, options, name, layers.at(-1)?.disk ?? base));
-			await removeStrays(folder, record);
+			for (const name of record.layers) layers.push(await openLayer(await folder.open(name), options, name, layers.at(-1)?.disk ?? base));
+			await sweepLayers(folder, [...record.layers, ...record.redo]);
 			return new UndoableDisk(base, folder, options, layers, record);
 		} catch (error) {
 			for (const { disk } of layers) await disk.close().catch(() => {});
@@ -171,7 +161,7 @@ export class UndoableDisk implements Disk {
 				const scratch = this.#top;
 				const below = this.#layers.slice(0, -1);
 				const name = this.#record.redo.at(-1) as string;
-				const again = await openLayer(this.#folder, this.#options, name, below.at(-1)?.disk ?? this.#base);
+				const again = await openLayer(await this.#folder.open(name), this.#options, name, below.at(-1)?.disk ?? this.#base);
 				return this.#begin([...below, again], this.#record.redo.slice(0, -1), [scratch], [scratch.name]);
 			});
 			return true;
@@ -234,14 +224,11 @@ export class UndoableDisk implements Disk {
 	async #begin(below: readonly Layer[], redo: readonly string[], closing: readonly Layer[], removing: readonly string[]): Promise<Disk> {
 		const parent = below.at(-1);
 		const name = layerName(this.#record.next);
-		const layer = await createLayer(
-			this.#folder,
-			this.#options,
-			name,
-			parent?.disk ?? this.#base,
-			parent?.name ?? this.#folder.baseName,
-			parent === undefined ? this.#options.baseFormat : "qcow2",
-		);
+		const standsOn: LayerBelow =
+			parent === undefined
+				? belowFirst(this.#base, this.#folder, this.#options)
+				: { disk: parent.disk, file: parent.name, format: "qcow2" };
+		const layer = await createLayer(this.#folder, this.#options, name, standsOn, standsOn.disk.sizeBytes);
 		const layers = [...below, layer];
 		await this.#write({ layers: layers.map((each) => each.name), redo, next: this.#record.next + 1 }, layers);
 		for (const { disk } of closing) await disk.close();
@@ -256,45 +243,7 @@ export class UndoableDisk implements Disk {
 	}
 }
 
-function layerName(number: number): string {
-	return `${String(number).padStart(6, "0")}.qcow2`;
-}
-
-async function createLayer(
-	folder: LayerFolder,
-	options: UndoableOptions,
-	name: string,
-	below: Disk,
-	backingFile: string,
-	backingFormat: string,
-): Promise<Layer> {
-	const store = await folder.create(name);
-	try {
-		await createQcow2(store, { sizeBytes: below.sizeBytes, clusterBits: options.clusterBits ?? 16, backingFile, backingFormat });
-		return { name, disk: await Qcow2Disk.open(store, layerOptions(options, below)) };
-	} catch (error) {
-		await store.close();
-		await folder.remove(name);
-		throw error;
-	}
-}
-
-async function openLayer(folder: LayerFolder, options: UndoableOptions, name: string, below: Disk): Promise<Layer> {
-	const store = await folder.open(name);
-	try {
-		return { name, disk: await Qcow2Disk.open(store, layerOptions(options, below)) };
-	} catch (error) {
-		await store.close();
-		throw error;
-	}
-}
-
-function layerOptions(options: UndoableOptions, below: Disk) {
-	return { backing: keepDiskOpen(below), ...(options.codecs === undefined ? {} : { codecs: options.codecs }) };
-}
-
-/** Layers of operations that were cut off. */
-async function removeStrays(folder: LayerFolder, record: LayerRecord | undefined): Promise<void> {
-	const known = new Set([...(record?.layers ?? []), ...(record?.redo ?? [])]);
-	for (const name of await folder.list()) if (/^\d{6,}\.qcow2$/.test(name) && !known.has(name)) await folder.remove(name);
+/** What the first layer stands on. */
+function belowFirst(base: Disk, folder: LayerFolder, options: UndoableOptions): LayerBelow {
+	return { disk: base, file: folder.baseName, format: options.baseFormat };
 }
