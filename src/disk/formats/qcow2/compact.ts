@@ -2,8 +2,7 @@ import type { Codecs } from "../../codecs.ts";
 import { copyDisk } from "../../convert.ts";
 import { type ByteStore, type Disk, DiskError } from "../../disk.ts";
 import { keepDiskOpen, keepOpen } from "../../keep-open.ts";
-import { createQcow2 } from "./create.ts";
-import { COMPATIBLE } from "./header.ts";
+import { createQcow2, optionsLike } from "./create.ts";
 import { Qcow2Disk } from "./qcow2-disk.ts";
 
 export interface Qcow2CompactOptions {
@@ -28,16 +27,7 @@ export async function compactQcow2(source: ByteStore, target: ByteStore, options
 	const { header } = from;
 	if (header.snapshotCount > 0)
 		throw new DiskError("unsupported", source.name, `has ${header.snapshotCount} internal snapshots, which a compaction would lose`);
-	await createQcow2(target, {
-		sizeBytes: from.sizeBytes,
-		version: header.version,
-		clusterBits: header.clusterBits,
-		refcountOrder: header.refcountOrder,
-		lazyRefcounts: (header.compatible & COMPATIBLE.LAZY_REFCOUNTS) !== 0,
-		compression: header.compression,
-		...(header.backingFile === undefined ? {} : { backingFile: header.backingFile }),
-		...(header.backingFormat === undefined ? {} : { backingFormat: header.backingFormat }),
-	});
+	await createQcow2(target, { ...optionsLike(header), sizeBytes: from.sizeBytes });
 	const to = await Qcow2Disk.open(keepOpen(target), shared);
 	await copyDisk(from, to, {
 		isLayerOnly: header.backingFile !== undefined,

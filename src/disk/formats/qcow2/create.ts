@@ -18,6 +18,20 @@ export interface Qcow2CreateOptions {
 	readonly backingFormat?: string;
 }
 
+/** What makes an empty image of the same kind, on the same backing file. */
+export function optionsLike(header: Qcow2Header): Qcow2CreateOptions {
+	return {
+		sizeBytes: header.sizeBytes,
+		version: header.version,
+		clusterBits: header.clusterBits,
+		refcountOrder: header.refcountOrder,
+		lazyRefcounts: (header.compatible & COMPATIBLE.LAZY_REFCOUNTS) !== 0,
+		compression: header.compression,
+		...(header.backingFile === undefined ? {} : { backingFile: header.backingFile }),
+		...(header.backingFormat === undefined ? {} : { backingFormat: header.backingFormat }),
+	};
+}
+
 const MAX_L1_ENTRIES = (32 * 1024 * 1024) / 8;
 
 /** Writes an empty image over whatever the store holds. @throws DiskError unsupported for options that do not go together */

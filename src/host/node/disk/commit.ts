@@ -2,8 +2,8 @@ import { chmod, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { copyDisk } from "../../../disk/convert.ts";
 import { DiskError } from "../../../disk/disk.ts";
-import { createQcow2 } from "../../../disk/formats/qcow2/create.ts";
-import { COMPATIBLE, type Qcow2Header } from "../../../disk/formats/qcow2/header.ts";
+import { createQcow2, optionsLike } from "../../../disk/formats/qcow2/create.ts";
+import type { Qcow2Header } from "../../../disk/formats/qcow2/header.ts";
 import type { Qcow2Disk } from "../../../disk/formats/qcow2/qcow2-disk.ts";
 import type { UndoableDisk } from "../../../disk/layers/undoable-disk.ts";
 import type { DiskFormat } from "../../../disk/open.ts";
@@ -133,16 +133,7 @@ async function emptyOverlay(place: string, header: Qcow2Header): Promise<void> {
 		await rm(fresh, { force: true });
 		const target = await FileStore.open(fresh, { create: true, lock: false });
 		try {
-			await createQcow2(target, {
-				sizeBytes: header.sizeBytes,
-				version: header.version,
-				clusterBits: header.clusterBits,
-				refcountOrder: header.refcountOrder,
-				lazyRefcounts: (header.compatible & COMPATIBLE.LAZY_REFCOUNTS) !== 0,
-				compression: header.compression,
-				...(header.backingFile === undefined ? {} : { backingFile: header.backingFile }),
-				...(header.backingFormat === undefined ? {} : { backingFormat: header.backingFormat }),
-			});
+			await createQcow2(target, optionsLike(header));
 		} finally {
 			await target.close();
 		}
