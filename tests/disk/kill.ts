@@ -26,24 +26,35 @@ export interface KillReport {
 	readonly leaks: readonly number[];
 }
 
+/** Somebody who writes to a disk, numbered writes of one slot each, and is killed in the middle. */
+export interface DoomedWriter {
+	readonly slots: number;
+	readonly slotBytes: number;
+	slotOf(write: number): number;
+	contentOf(write: number): Uint8Array;
+	/** Has it write until `delayMs` after its first flush; answers the last write known to be flushed. `folder` is the trial's own. */
+	writeAndDie(variant: Variant, path: string, delayMs: number, folder: string): Promise<number>;
+	readonly longestMs: number;
+}
+
 /**
  * Kills a process that writes to the disk with SIGKILL, at random moments, and looks at what it leaves behind.
  * @throws Error naming variant, seed and kill where something flushed is gone or an image is damaged
  */
-export async function runKills(variant: Variant, kills: number, seed: number): Promise<KillReport> {
+export async function runKills(variant: Variant, kills: number, seed: number, doomed: DoomedWriter = libraryWriter): Promise<KillReport> {
 	const chance = new Chance(seed);
 	const leaks: number[] = [];
 	let flushedWrites = 0;
 	for (let kill = 1; kill <= kills; kill++) {
 		const folder = await mkdtemp(join(tmpdir(), "disk-kill-"));
 		try {
-			const initial = new Uint8Array(SLOTS * SLOT_BYTES);
+			const initial = new Uint8Array(doomed.slots * doomed.slotBytes);
 			const path = await variant.make(folder, initial.length, initial);
-			const flushed = await writeAndDie(variant, path, chance.below(LONGEST_MS));
+			const flushed = await doomed.writeAndDie(variant, path, chance.below(doomed.longestMs), folder);
 			flushedWrites += flushed;
 			const leaked = await judgeImages(variant, path);
 			if (leaked > 0) leaks.push(leaked);
-			await judgeContents(variant, path, flushed, initial);
+			await judgeContents(variant, path, flushed, initial, doomed);
 		} catch (cause) {
 			throw new Error(`${variant.name}, seed ${seed}, kill ${kill}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
 		} finally {
@@ -52,6 +63,9 @@ export async function runKills(variant: Variant, kills: number, seed: number): P
 	}
 	return { variant: variant.name, kills, flushedWrites, leaks };
 }
+
+/** A process of its own that uses the disk library. */
+const libraryWriter: DoomedWriter = { slots: SLOTS, slotBytes: SLOT_BYTES, slotOf, contentOf, writeAndDie, longestMs: LONGEST_MS };
 
 /** Kills the writer so long after its first flush; answers the last write known to be flushed. */
 async function writeAndDie(variant: Variant, path: string, delayMs: number): Promise<number> {
@@ -69,7 +83,7 @@ async function writeAndDie(variant: Variant, path: string, delayMs: number): Pro
 }
 
 /** Nobody has opened them since. Answers how much has leaked. */
-export async function judgeImages(variant: Variant, path: string): Promise<number> {
+async function judgeImages(variant: Variant, path: string): Promise<number> {
 	const layers = variant.mode === "undoable" ? await layersOf(path) : [];
 	const images = [...layers, ...(variant.format === "raw" || variant.name.includes("Flat") ? [] : [path])];
 	let leaked = 0;
@@ -91,21 +105,28 @@ async function layersOf(path: string): Promise<string[]> {
 	return [...record.layers, ...record.redo].map((name) => join(folder, name));
 }
 
-async function judgeContents(variant: Variant, path: string, flushed: number, initial: Uint8Array): Promise<void> {
+async function judgeContents(
+	variant: Variant,
+	path: string,
+	flushed: number,
+	initial: Uint8Array,
+	{ slots, slotBytes, slotOf, contentOf }: DoomedWriter,
+): Promise<void> {
 	const disk = await openVariant(variant, path);
 	const bytes = Buffer.alloc(initial.length);
 	await disk.read(0, bytes);
 	await disk.close();
-	for (let slot = 0; slot < SLOTS; slot++) {
-		let last = flushed;
-		while (last > 0 && slotOf(last) !== slot) last--;
+	const lastTo = new Map<number, number>();
+	for (let write = 1; write <= flushed; write++) lastTo.set(slotOf(write), write);
+	for (let slot = 0; slot < slots; slot++) {
+		const last = lastTo.get(slot);
 		const later = Array.from({ length: MOST_AHEAD }, (_, i) => flushed + 1 + i).filter((write) => slotOf(write) === slot);
-		const before = last === 0 ? initial.subarray(slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES) : contentOf(last);
+		const before = last === undefined ? initial.subarray(slot * slotBytes, (slot + 1) * slotBytes) : contentOf(last);
 		const allowed = [before, ...later.map(contentOf)];
-		for (let at = 0; at < SLOT_BYTES; at += PAGE_BYTES) {
-			const page = bytes.subarray(slot * SLOT_BYTES + at, slot * SLOT_BYTES + at + PAGE_BYTES);
+		for (let at = 0; at < slotBytes; at += PAGE_BYTES) {
+			const page = bytes.subarray(slot * slotBytes + at, slot * slotBytes + at + PAGE_BYTES);
 			if (!allowed.some((content) => page.equals(content.subarray(at, at + PAGE_BYTES))))
-				throw new Error(`byte ${slot * SLOT_BYTES + at} has lost write ${last}, flushed as one of ${flushed}`);
+				throw new Error(`byte ${slot * slotBytes + at} has lost write ${last ?? 0}, flushed as one of ${flushed}`);
 		}
 	}
 }
