@@ -85,11 +85,16 @@ export function parseSerial(text: string): SerialTarget {
 	throw new InvalidArgumentError("it is one of stdio, none, file=FILE, tcp=:PORT.");
 }
 
-export function parseTimeout(text: string): number {
-	const durationNs = parseDuration(text);
-	if (durationNs === undefined || durationNs === 0) throw new InvalidArgumentError("a time such as 60s is wanted.");
-	return durationNs;
+/** A parser of times above 0, in nanoseconds, which names `example` when it meets something else. */
+export function timeLike(example: string): (text: string) => number {
+	return (text) => {
+		const durationNs = parseDuration(text);
+		if (durationNs === undefined || durationNs === 0) throw new InvalidArgumentError(`a time such as ${example} is wanted.`);
+		return durationNs;
+	};
 }
+
+export const parseTimeout = timeLike("60s");
 
 export function parseCpus(text: string): number {
 	if (!/^\d+$/.test(text)) throw new InvalidArgumentError("a whole number is wanted.");

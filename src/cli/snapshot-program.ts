@@ -1,18 +1,11 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { parseDuration } from "../vm/quantity.ts";
 import type { CreateOptions } from "./machine-command.ts";
 import { option } from "./option.ts";
-import { collect, parseCpus, parseDisk } from "./run-options.ts";
+import { collect, parseCpus, parseDisk, timeLike } from "./run-options.ts";
 
 const json = () => option("--json", "print JSON");
 interface Json {
 	readonly json?: boolean;
-}
-
-function parseTime(text: string): number {
-	const durationNs = parseDuration(text);
-	if (durationNs === undefined || durationNs === 0) throw new InvalidArgumentError("a time such as 10m is wanted.");
-	return durationNs;
 }
 
 function parseCount(text: string): number {
@@ -39,15 +32,14 @@ export function addMachines(program: Command, command: readonly string[], onExit
 		.addOption(option("--memory <size>", "RAM, such as 512M"))
 		.addOption(option("--cpus <n>", "virtual processors").argParser(parseCpus))
 		.addOption(option("--engine <name>", "what runs the guest's code").choices(["auto", "translate", "interpret", "kvm"]))
-		.addOption(option("--autosnapshot <time>", "take a snapshot by itself that often (10m); old ones are thinned out").argParser(parseTime))
+		.addOption(
+			option("--autosnapshot <time>", "take a snapshot by itself that often (10m); old ones are thinned out").argParser(timeLike("10m")),
+		)
 		.addOption(json())
 		.action(async (name: string, image: string | undefined, options: CreateOptions) => (await machines()).createHome(name, image, options));
-	program
-		.command("start")
-		.description("start a machine in the background, or have a suspended one go on")
-		.argument("<name>")
-		.addOption(json())
-		.action(async (name: string, options: Json) => (await machines()).startHome(name, options));
+	onName(program, "start", "start a machine in the background, or have a suspended one go on", async (name, options) =>
+		(await machines()).startHome(name, options),
+	);
 	program
 		.command("stop")
 		.description("press a machine's power button; with --force pull the plug")
@@ -78,6 +70,11 @@ export function addMachines(program: Command, command: readonly string[], onExit
 	addTime(program, command, onExit);
 }
 
+/** A verb that wants a machine's name and nothing more. */
+function onName(program: Command, verb: string, what: string, act: (name: string, options: Json) => Promise<void>): void {
+	program.command(verb).description(what).argument("<name>").addOption(json()).action(act);
+}
+
 function addTime(program: Command, command: readonly string[], onExit: (code: number) => void): void {
 	const load = () => import("./snapshot-command.ts");
 	program
@@ -87,12 +84,7 @@ function addTime(program: Command, command: readonly string[], onExit: (code: nu
 		.addOption(option("-m, --message <note>", "what to remember about it"))
 		.addOption(json())
 		.action(async (name: string, options: Json & { message?: string }) => (await load()).takeSnapshot(name, options));
-	program
-		.command("tree")
-		.description("show a machine's snapshots, and where it is")
-		.argument("<name>")
-		.addOption(json())
-		.action(async (name: string, options: Json) => (await load()).showTree(name, options));
+	onName(program, "tree", "show a machine's snapshots, and where it is", async (name, options) => (await load()).showTree(name, options));
 	program
 		.command("restore")
 		.description("put a machine back to a snapshot, and have it go on from there")
@@ -126,27 +118,15 @@ function addTime(program: Command, command: readonly string[], onExit: (code: nu
 		.argument("[snapshot]", "the other one; without it: where the machine is")
 		.addOption(json())
 		.action(async (name: string, other: string | undefined, options: Json) => (await load()).showDifference(name, other, options));
-	for (const [verb, what] of [
-		["undo", "go back to the last snapshot, then to those before; redo comes forward again"],
-		["redo", "take the last undo back"],
-	] as const)
-		program
-			.command(verb)
-			.description(what)
-			.argument("<name>")
-			.addOption(json())
-			.action(async (name: string, options: Json) => (await load()).undoOrRedo(verb, name, options));
-	for (const [verb, what] of [
-		["pause", "stop a machine's time"],
-		["resume", "let a paused or suspended machine go on"],
-		["suspend", "put a machine away into a file; start or resume has it go on"],
-	] as const)
-		program
-			.command(verb)
-			.description(what)
-			.argument("<name>")
-			.addOption(json())
-			.action(async (name: string, options: Json) => (await load())[verb](name, options));
+	onName(program, "undo", "go back to the last snapshot, then to those before; redo comes forward again", async (name, options) =>
+		(await load()).undoOrRedo("undo", name, options),
+	);
+	onName(program, "redo", "take the last undo back", async (name, options) => (await load()).undoOrRedo("redo", name, options));
+	onName(program, "pause", "stop a machine's time", async (name, options) => (await load()).pause(name, options));
+	onName(program, "resume", "let a paused or suspended machine go on", async (name, options) => (await load()).resume(name, options));
+	onName(program, "suspend", "put a machine away into a file; start or resume has it go on", async (name, options) =>
+		(await load()).suspend(name, options),
+	);
 	program
 		.command("export")
 		.description("write a snapshot with all it needs into one file")
