@@ -8,6 +8,7 @@ import { UserNetwork } from "../host/node/net/user-network.ts";
 import { progressOn } from "../host/node/progress.ts";
 import { readConfig } from "../vm/config.ts";
 import type { Machine, MachineExit } from "../vm/machine.ts";
+import { LONGEST_TIMER_MS } from "../vm/sleep.ts";
 import { endDisks } from "./disk-end.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
 import { sayDeviceErrors, sayResets } from "./notices.ts";
@@ -34,8 +35,6 @@ const MAX_DENIALS_TOLD = 20;
 /** Signals that end us: the machine is stopped first (its disks flushed), then the shell sees the usual code. */
 const SIGNAL_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGQUIT: 131 } as const;
 
-/** A longer wait ends at once in Node (timers count in 31 bits); nobody waits for 25 days. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** COM1 to COM4. */
 const MAX_SERIAL_PORTS = 4;
 

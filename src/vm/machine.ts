@@ -11,10 +11,10 @@ import type { CpuEngine } from "./engine.ts";
 import { MachineError } from "./error.ts";
 import type { Host } from "./host.ts";
 import type { Pacemaker } from "./pace.ts";
-import { parseDuration } from "./quantity.ts";
 import { Runner } from "./runner.ts";
 import { MachineSnapshots, type RestoreOptions, type SnapshotOptions, type TakenSnapshot } from "./snapshot.ts";
 import type { TimeKeeper } from "./time.ts";
+import { waitForConsole } from "./wait.ts";
 
 export type MachineState = "created" | "running" | "paused" | "stopped";
 
@@ -191,33 +191,16 @@ export class Machine implements AsyncDisposable {
 	 * @throws MachineError `timeout`; `exited` if the machine ends first
 	 */
 	waitFor(condition: WaitCondition): Promise<string> {
-		const timeoutNs = condition.timeout === undefined ? Number.POSITIVE_INFINITY : parseDuration(condition.timeout);
-		const target = this.consoles[condition.port ?? 0];
-		if (timeoutNs === undefined)
-			throw new MachineError("config", `timeout: a time such as "60s" is wanted, not ${String(condition.timeout)}`);
-		if (target === undefined) throw new MachineError("config", `port: there is no serial port ${condition.port ?? 0}`);
-		return new Promise((resolve, reject) => {
-			const timer = this.#parts.host.sleep(timeoutNs);
-			let isSettled = false;
-			const settle = (end: () => void): void => {
-				if (isSettled) return;
-				isSettled = true;
-				giveUp();
-				offExit();
-				timer.wake();
-				end();
-			};
-			const fail = (kind: "timeout" | "exited", what: string) =>
-				settle(() =>
-					reject(new MachineError(kind, `${this.name}: ${what} before ${condition.console} appeared; last line: ${lastLine(target.text)}`)),
-				);
-			let giveUp = (): void => {};
-			const offExit = this.on("exit", (exit) => fail("exited", `ended (${exit.reason})`));
-			giveUp = target.expect(condition.console, (match) => settle(() => resolve(match)));
-			if (isSettled) return;
-			if (this.#state === "stopped") fail("exited", `ended (${this.#exit?.reason ?? "stopped"})`);
-			else void timer.done.then(() => fail("timeout", `${condition.timeout} passed`));
-		});
+		return waitForConsole(
+			{
+				name: this.name,
+				consoles: this.consoles,
+				endedBy: this.#state === "stopped" ? (this.#exit?.reason ?? "stopped") : undefined,
+				onExit: (listener) => this.on("exit", listener),
+				sleep: (delayNs) => this.#parts.host.sleep(delayNs),
+			},
+			condition,
+		);
 	}
 
 	get stats(): MachineStats {
@@ -447,9 +430,4 @@ export class Machine implements AsyncDisposable {
 			if (queue.length === 1) this.#runner.post(push);
 		};
 	}
-}
-
-function lastLine(text: string): string {
-	const lines = text.split("\n").map((line) => line.trim());
-	return JSON.stringify(lines.findLast((line) => line !== "") ?? "");
 }

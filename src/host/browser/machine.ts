@@ -1,0 +1,211 @@
+import type { DiskFormat } from "../../disk/open.ts";
+import type { SnapshotRecord } from "../../snapshot/record.ts";
+import type { MachineOptions } from "../../vm/config.ts";
+import { Console } from "../../vm/console.ts";
+import { Emitter } from "../../vm/emitter.ts";
+import { MachineError } from "../../vm/error.ts";
+import type { Machine as CoreMachine, MachineEvents, MachineExit, MachineState, MachineStats, WaitCondition } from "../../vm/machine.ts";
+import type { RestoreOptions, SnapshotOptions, TakenSnapshot } from "../../vm/snapshot.ts";
+import { waitForConsole } from "../../vm/wait.ts";
+import { BrowserHost } from "./host.ts";
+import { type FromWorker, receiveError, type SentOptions } from "./messages.ts";
+import { type Source, sendSource } from "./sources.ts";
+import { MachineWorker } from "./worker-link.ts";
+
+/** As the core's options, but kernel, initrd, bios and disks may be addresses. Disks are held in memory; network cards have no cable yet. */
+export type BrowserMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bios" | "disks" | "nics"> & {
+	readonly kernel?: Source | undefined;
+	readonly initrd?: Source | undefined;
+	readonly bios?: Source | undefined;
+	readonly disks?: readonly {
+		readonly source: Source;
+		/** "raw" unless told. */
+		readonly format?: DiskFormat;
+		readonly isIndependent?: boolean;
+	}[];
+};
+
+/**
+ * Makes a machine in a worker of its own; it is not started yet. The page has to be cross-origin isolated: guest memory is shared.
+ * @throws MachineError, DiskError, PcError: one line each, naming the key or address at fault
+ */
+export async function createMachine(options: BrowserMachineOptions): Promise<Machine> {
+	if (!globalThis.crossOriginIsolated)
+		throw new MachineError(
+			"unavailable",
+			'this page is not cross-origin isolated, so it may not share memory; serve it with "Cross-Origin-Opener-Policy: same-origin" and "Cross-Origin-Embedder-Policy: require-corp"',
+		);
+	const sent = sendOptions(options);
+	const worker = new MachineWorker(sent.name ?? "machine");
+	try {
+		const { name, consoleCount } = (await worker.call({ name: "create", options: sent })) as { name: string; consoleCount: number };
+		return new Machine(worker, name, consoleCount);
+	} catch (error) {
+		worker.terminate();
+		throw error;
+	}
+}
+
+function sendOptions(options: BrowserMachineOptions): SentOptions {
+	const { kernel, initrd, bios, disks, ...rest } = options;
+	if ("nics" in rest) throw new MachineError("unavailable", "nics: network cards are not there yet in a browser");
+	const image = (key: string, source: Source | undefined) => (source === undefined ? undefined : sendSource(key, source));
+	return {
+		...rest,
+		kernel: image("kernel", kernel),
+		initrd: image("initrd", initrd),
+		bios: image("bios", bios),
+		disks: disks?.map(({ source, format = "raw", isIndependent = false }, index) => ({
+			source: sendSource(`disks[${index}].source`, source),
+			format,
+			isIndependent,
+		})),
+	};
+}
+
+/** What a machine in a worker offers as the core's machine does; it has `stats`, too, but as a promise. */
+type Shared = Pick<
+	CoreMachine,
+	| ("name" | "state" | "exit" | "console" | "consoles" | "on" | "start" | "pause" | "resume" | "stop" | "finished" | "waitFor")
+	| ("snapshot" | "restore" | "removeSnapshot" | typeof Symbol.asyncDispose)
+>;
+
+/** One virtual PC, run by a worker of this page. Make it with `createMachine`. */
+export class Machine implements Shared {
+	static readonly create = createMachine;
+	readonly name: string;
+	readonly consoles: readonly Console[];
+	readonly #worker: MachineWorker;
+	readonly #host = new BrowserHost(false);
+	readonly #events = new Emitter<MachineEvents>();
+	#state: MachineState = "created";
+	#exit: MachineExit | undefined;
+	#lastStats: MachineStats | undefined;
+
+	/** @internal */
+	constructor(worker: MachineWorker, name: string, consoleCount: number) {
+		this.name = name;
+		this.#worker = worker;
+		this.consoles = Array.from({ length: consoleCount }, (_, port) => new Console(port, (bytes) => worker.input(port, bytes)));
+		worker.onMessage = (message) => this.#receive(message);
+		worker.onFailure = (error) => this.#end({ reason: "failed", code: 125, error });
+	}
+
+	get state(): MachineState {
+		return this.#state;
+	}
+
+	/** How it ended; `undefined` before that. */
+	get exit(): MachineExit | undefined {
+		return this.#exit;
+	}
+
+	/** The first serial port. @throws MachineError `config` if there is none */
+	get console(): Console {
+		const first = this.consoles[0];
+		if (first === undefined) throw new MachineError("config", `${this.name}: serialPorts is 0`);
+		return first;
+	}
+
+	/** Calls `listener` at each event of that name; the function returned ends it. */
+	on<Name extends keyof MachineEvents>(name: Name, listener: (event: MachineEvents[Name]) => void): () => void {
+		return this.#events.on(name, listener);
+	}
+
+	/** Powers on. Resolves when the guest runs, not when it has booted. @throws MachineError `state` */
+	async start(): Promise<void> {
+		await this.#worker.call({ name: "start" });
+	}
+
+	/** Stops guest time and every CPU, between two instructions. @throws MachineError `state` */
+	async pause(): Promise<void> {
+		await this.#worker.call({ name: "pause" });
+	}
+
+	/** Goes on after `pause`. @throws MachineError `state` */
+	async resume(): Promise<void> {
+		await this.#worker.call({ name: "resume" });
+	}
+
+	/** Pulls the plug: no word to the guest. Harmless when stopped already. */
+	async stop(): Promise<void> {
+		if (this.#exit !== undefined) return;
+		const end = this.finished();
+		await this.#worker.call({ name: "stop" });
+		await end;
+	}
+
+	/** Presses the power button; what follows is the guest's affair. @throws MachineError `state` */
+	async pressPowerButton(): Promise<void> {
+		await this.#worker.call({ name: "pressPowerButton" });
+	}
+
+	/** Resolves once the machine has ended, however that came. */
+	async finished(): Promise<MachineExit> {
+		return this.#exit ?? this.#events.once("exit");
+	}
+
+	/** As the core machine's. @throws MachineError `timeout`; `exited` if the machine ends first */
+	waitFor(condition: WaitCondition): Promise<string> {
+		return waitForConsole(
+			{
+				name: this.name,
+				consoles: this.consoles,
+				endedBy: this.#exit?.reason,
+				onExit: (listener) => this.on("exit", listener),
+				sleep: (delayNs) => this.#host.sleep(delayNs),
+			},
+			condition,
+		);
+	}
+
+	/** Figures of the run so far; of the whole run, once it has ended. */
+	get stats(): Promise<MachineStats> {
+		if (this.#lastStats !== undefined) return Promise.resolve(this.#lastStats);
+		return this.#worker.call({ name: "stats" }) as Promise<MachineStats>;
+	}
+
+	/** As the core machine's; snapshots are kept in the worker's memory. @throws MachineError, SnapshotError */
+	async snapshot(options: SnapshotOptions = {}): Promise<TakenSnapshot> {
+		return (await this.#worker.call({ name: "snapshot", options })) as TakenSnapshot;
+	}
+
+	/** As the core machine's. @throws MachineError, SnapshotError */
+	async restore(reference: string, options: RestoreOptions = {}): Promise<SnapshotRecord> {
+		return (await this.#worker.call({ name: "restore", reference, options })) as SnapshotRecord;
+	}
+
+	/** As the core machine's. @throws SnapshotError not-found */
+	async removeSnapshot(reference: string, withChildren = false): Promise<readonly string[]> {
+		return (await this.#worker.call({ name: "removeSnapshot", reference, withChildren })) as readonly string[];
+	}
+
+	async [Symbol.asyncDispose](): Promise<void> {
+		await this.stop();
+	}
+
+	#receive(message: FromWorker): void {
+		if (message.kind === "deviceError")
+			this.#events.emit("deviceError", { machine: this.name, device: message.device, error: receiveError(message.error) });
+		else if (message.kind === "exit") {
+			const { error, ...exit } = message.exit;
+			this.#lastStats = message.stats;
+			this.#end({ ...exit, ...(error === undefined ? {} : { error: receiveError(error) }) });
+		} else if (message.kind === "event") {
+			const { name, event } = message;
+			if ("state" in event) this.#state = event.state;
+			this.#events.emit(name, event as never);
+			if ("bytes" in event) this.consoles[event.port]?.receive(event.bytes);
+		}
+	}
+
+	#end(exit: MachineExit): void {
+		if (this.#exit !== undefined) return;
+		this.#exit = exit;
+		this.#state = "stopped";
+		this.#worker.terminate();
+		this.#events.emit("state", { machine: this.name, state: "stopped" });
+		for (const target of this.consoles) target.close();
+		this.#events.emit("exit", exit);
+	}
+}

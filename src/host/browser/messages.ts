@@ -1,0 +1,73 @@
+import { DiskError } from "../../disk/disk.ts";
+import type { DiskFormat } from "../../disk/open.ts";
+import { PcError } from "../../pc/error.ts";
+import { SnapshotError } from "../../snapshot/error.ts";
+import type { MachineOptions } from "../../vm/config.ts";
+import { MachineError } from "../../vm/error.ts";
+import type { MachineEvents, MachineExit, MachineStats } from "../../vm/machine.ts";
+import type { RestoreOptions, SnapshotOptions } from "../../vm/snapshot.ts";
+
+/** An address that has been resolved, or the bytes themselves. */
+export type SentSource = string | Uint8Array;
+
+export interface SentDisk {
+	readonly source: SentSource;
+	readonly format: DiskFormat;
+	readonly isIndependent: boolean;
+}
+
+/** What a worker makes its machine of. */
+export type SentOptions = Omit<MachineOptions, "kernel" | "initrd" | "bios" | "disks" | "nics"> & {
+	readonly kernel?: SentSource | undefined;
+	readonly initrd?: SentSource | undefined;
+	readonly bios?: SentSource | undefined;
+	readonly disks?: readonly SentDisk[] | undefined;
+};
+
+/** What a page may ask of its machine; each is answered once. */
+export type Call =
+	| { readonly name: "create"; readonly options: SentOptions }
+	| { readonly name: "start" | "pause" | "resume" | "stop" | "pressPowerButton" | "stats" }
+	| { readonly name: "snapshot"; readonly options: SnapshotOptions }
+	| { readonly name: "restore"; readonly reference: string; readonly options: RestoreOptions }
+	| { readonly name: "removeSnapshot"; readonly reference: string; readonly withChildren: boolean };
+
+export type ToWorker =
+	| { readonly kind: "call"; readonly id: number; readonly call: Call }
+	| { readonly kind: "input"; readonly port: number; readonly bytes: Uint8Array };
+
+/** An error as it crosses from one thread to another: structured clones keep neither its class nor its fields. */
+export interface SentError {
+	readonly type: string;
+	readonly message: string;
+	readonly stack: string | undefined;
+	readonly fields: Readonly<Record<string, string>>;
+}
+
+export type SentExit = Omit<MachineExit, "error"> & { readonly error?: SentError | undefined };
+
+export type FromWorker =
+	| { readonly kind: "result"; readonly id: number; readonly value: unknown }
+	| { readonly kind: "error"; readonly id: number; readonly error: SentError }
+	| { readonly kind: "event"; readonly name: "state" | "reset" | "console"; readonly event: MachineEvents["state" | "reset" | "console"] }
+	| { readonly kind: "deviceError"; readonly device: string; readonly error: SentError }
+	/** The last one. */
+	| { readonly kind: "exit"; readonly exit: SentExit; readonly stats: MachineStats };
+
+export function sendError(error: unknown): SentError {
+	if (!(error instanceof Error)) return { type: "Error", message: String(error), stack: undefined, fields: {} };
+	const { kind, where } = error as { readonly kind?: unknown; readonly where?: unknown };
+	const fields = { ...(typeof kind === "string" ? { kind } : {}), ...(typeof where === "string" ? { where } : {}) };
+	return { type: error.name, message: error.message, stack: error.stack, fields };
+}
+
+/** The classes of errors that a caller may tell apart, by name. */
+const TYPES = { MachineError, DiskError, SnapshotError, PcError } as const;
+
+export function receiveError({ type, message, stack, fields }: SentError): Error {
+	const error = new Error(message);
+	const known = (TYPES as Readonly<Record<string, { readonly prototype: Error }>>)[type];
+	// Not by its constructor: that would put the message together a second time.
+	if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
+	return Object.assign(error, { name: type, ...fields }, stack === undefined ? {} : { stack });
+}
