@@ -11,13 +11,15 @@ import { progressOn } from "../host/node/progress.ts";
 import { ask, reach } from "../host/node/snapshot/control.ts";
 import { type HomeRecord, MachineHome } from "../host/node/snapshot/home.ts";
 import { HostedMachine } from "../host/node/snapshot/hosted-machine.ts";
+import { NatPolicy } from "../net/nat/policy.ts";
 import { readConfig } from "../vm/config.ts";
 import { formatSize } from "../vm/quantity.ts";
 import { UsageError } from "./failure.ts";
+import { type NetOptions, networkOf } from "./net-options.ts";
 import { printJson, printTable } from "./output.ts";
 import type { DiskOption } from "./run-options.ts";
 
-export interface CreateOptions {
+export interface CreateOptions extends NetOptions {
 	readonly kernel?: string;
 	readonly initrd?: string;
 	readonly append?: string;
@@ -42,7 +44,8 @@ export async function createHome(name: string, image: string | undefined, option
 	const home = new MachineHome(name);
 	if (await home.exists()) throw new HostError("in-use", `there is a machine "${name}" already; basenji rm ${name} removes it`);
 	const machine = await machineOf(image, options);
-	readConfig({ ...machine, kernel: new Uint8Array(1), initrd: undefined, bios: undefined, disks: [] });
+	const { net: _, ...rest } = machine;
+	readConfig({ ...rest, kernel: new Uint8Array(1), initrd: undefined, bios: undefined, disks: [] });
 	await home.create({ machine, ...(options.autosnapshot === undefined ? {} : { autosnapshotNs: options.autosnapshot }) });
 	if (options.json === true) printJson({ name, folder: home.path, machine });
 	else process.stdout.write(`${name}: made; basenji start ${name} starts it\n`);
@@ -60,7 +63,14 @@ async function machineOf(image: string | undefined, options: CreateOptions): Pro
 		...(format === undefined ? {} : { format }),
 		...(mode === undefined ? {} : { mode }),
 	}));
-	const common = { ...(cpus === undefined ? {} : { cpus }), ...(engine === undefined ? {} : { engine }) };
+	const net = networkOf(options);
+	// A wrong rule is told now, not at the first start.
+	if (net !== undefined) new NatPolicy({ allow: net.allow ?? [], deny: net.deny ?? [] });
+	const common = {
+		...(cpus === undefined ? {} : { cpus }),
+		...(engine === undefined ? {} : { engine }),
+		...(net === undefined ? {} : { net }),
+	};
 	if (bios !== undefined) return { ...common, ...(memory === undefined ? {} : { memory }), bios: resolve(bios), disks };
 	if (kernel !== undefined)
 		return {

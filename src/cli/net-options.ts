@@ -1,7 +1,10 @@
-import { InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import type { UserNetworkOptions } from "../host/node/net/user-network.ts";
 import { type Mac, parseMac } from "../net/frames/address.ts";
 import { NIC_MODELS, type NicModel } from "../vm/config.ts";
 import { UsageError } from "./failure.ts";
+import { option } from "./option.ts";
+import { collect } from "./run-options.ts";
 
 /** What a machine's card is plugged into. */
 export type NetOption = { readonly kind: "none" } | { readonly kind: "nat"; readonly model?: NicModel; readonly mac?: Mac };
@@ -12,6 +15,46 @@ export interface ForwardOption {
 	readonly address?: string;
 	readonly port: number;
 	readonly guestPort: number;
+}
+
+/** What says how a machine reaches the world. */
+export interface NetOptions {
+	readonly net?: NetOption;
+	readonly allow?: readonly string[];
+	readonly deny?: readonly string[];
+	readonly forward?: readonly ForwardOption[];
+}
+
+export function addNetOptions(command: Command): void {
+	command
+		.addOption(option("--net <kind>", "nat[,model=virtio|e1000|ne2k-pci][,mac=ADDRESS] or none").argParser(parseNet))
+		.addOption(
+			option(
+				"--allow <rule>",
+				'let the guest out: "any internet", "tcp host:8080", "udp 10.1.0.0/16:53", "tcp *.example.org:443", "dns"; repeatable',
+			).argParser(collect(String)),
+		)
+		.addOption(option("--deny <rule>", "keep the guest from what --allow would let through; repeatable").argParser(collect(String)))
+		.addOption(
+			option(
+				"--forward <ports>",
+				"[tcp:|udp:][ADDRESS:]PORT:GUESTPORT: a port of the host that leads into the guest; repeatable",
+			).argParser(collect(parseForward)),
+		);
+}
+
+/** @throws UsageError where rules have nothing to rule over */
+export function networkOf({ net, allow, deny, forward }: NetOptions): Omit<UserNetworkOptions, "name"> | undefined {
+	if (net === undefined || net.kind === "none") {
+		const [given] = [
+			...(allow === undefined ? [] : ["--allow"]),
+			...(deny === undefined ? [] : ["--deny"]),
+			...(forward === undefined ? [] : ["--forward"]),
+		];
+		if (given !== undefined) throw new UsageError(`${given} needs --net nat`);
+		return undefined;
+	}
+	return { model: net.model, mac: net.mac, allow, deny, forwards: forward };
 }
 
 /** `none`, or `nat[,model=…][,mac=…]`. */

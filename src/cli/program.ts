@@ -4,7 +4,7 @@ import { addDisk } from "./disk-program.ts";
 import { doctor } from "./doctor.ts";
 import { buildImages, listImages, removeImages } from "./image-command.ts";
 import { addLab } from "./lab-program.ts";
-import { parseForward, parseNet } from "./net-options.ts";
+import { addNetOptions } from "./net-options.ts";
 import { option } from "./option.ts";
 import { collect, notYet, onlyNone, parseCpus, parseDisk, parseSerial, parseTimeout, type RunOptions } from "./run-options.ts";
 import { addMachines } from "./snapshot-program.ts";
@@ -33,7 +33,7 @@ export function makeProgram(command: readonly string[], onExit: (code: number) =
 }
 
 function addRun(program: Command, command: readonly string[], onExit: (code: number) => void): void {
-	program
+	const run = program
 		.command("run")
 		.description("run a machine in the foreground; its changes to an image are not kept")
 		.argument("[image]", `an image (${RECIPES.map(({ name }) => name).join(", ")}); without one, and without --kernel or --bios: default`)
@@ -53,20 +53,6 @@ function addRun(program: Command, command: readonly string[], onExit: (code: num
 		.addOption(option("--memory <size>", "RAM, such as 512M"))
 		.addOption(option("--cpus <n>", "virtual processors").argParser(parseCpus))
 		.addOption(option("--engine <name>", "what runs the guest's code").choices(["auto", "translate", "interpret", "kvm"]).default("auto"))
-		.addOption(option("--net <kind>", "nat[,model=virtio|e1000|ne2k-pci][,mac=ADDRESS] or none").argParser(parseNet))
-		.addOption(
-			option(
-				"--allow <rule>",
-				'let the guest out: "any internet", "tcp host:8080", "udp 10.1.0.0/16:53", "tcp *.example.org:443", "dns"; repeatable',
-			).argParser(collect(String)),
-		)
-		.addOption(option("--deny <rule>", "keep the guest from what --allow would let through; repeatable").argParser(collect(String)))
-		.addOption(
-			option(
-				"--forward <ports>",
-				"[tcp:|udp:][ADDRESS:]PORT:GUESTPORT: a port of the host that leads into the guest; repeatable",
-			).argParser(collect(parseForward)),
-		)
 		.addOption(option("--display <kind>", "none, vnc=:1 or web").argParser(onlyNone("--display", "displays are")))
 		.addOption(
 			option("--serial <target>", "stdio, none, file=FILE or tcp=:PORT (on the loopback interface); repeatable: COM1, COM2, …").argParser(
@@ -87,6 +73,7 @@ function addRun(program: Command, command: readonly string[], onExit: (code: num
 			const { run } = await import("./run.ts");
 			onExit(await run({ image, command, options }));
 		});
+	addNetOptions(run);
 }
 
 /** "none" means no other end, and keeps its place among the ports. */

@@ -2,7 +2,7 @@ import { InvalidArgumentError } from "commander";
 import { DISK_FORMATS, DISK_MODES, type DiskFormat, type DiskMode } from "../host/node/disk/attach.ts";
 import { parseDuration } from "../vm/quantity.ts";
 import { UsageError } from "./failure.ts";
-import type { ForwardOption, NetOption } from "./net-options.ts";
+import type { NetOptions } from "./net-options.ts";
 
 /** Where a serial port's other end is. */
 export type SerialTarget =
@@ -23,7 +23,7 @@ export interface DiskOption {
 export type DiskEnd = "keep" | "commit" | "discard";
 
 /** `run`'s options as they come out of the parser. */
-export interface RunOptions {
+export interface RunOptions extends NetOptions {
 	readonly kernel?: string;
 	readonly initrd?: string;
 	readonly append?: string;
@@ -42,10 +42,6 @@ export interface RunOptions {
 	readonly stats?: string;
 	readonly profile?: string;
 	readonly symbols?: string;
-	readonly net?: NetOption;
-	readonly allow?: readonly string[];
-	readonly deny?: readonly string[];
-	readonly forward?: readonly ForwardOption[];
 }
 
 const DISK_KEYS: Readonly<Record<string, readonly string[]>> = {

@@ -11,6 +11,7 @@ import type { Machine, MachineExit } from "../vm/machine.ts";
 import { LONGEST_TIMER_MS } from "../vm/sleep.ts";
 import { endDisks } from "./disk-end.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
+import { networkOf } from "./net-options.ts";
 import { sayDeviceErrors, sayResets } from "./notices.ts";
 import type { RunOptions, SerialTarget } from "./run-options.ts";
 import { beginProfile } from "./run-profile.ts";
@@ -89,23 +90,11 @@ export async function run(request: RunRequest): Promise<number> {
 
 /** Rules are checked here, before anything is downloaded. What policy keeps in is told once for each protocol and place. */
 function openNetwork(options: RunOptions): UserNetwork | undefined {
-	const { net, allow, deny, forward } = options;
-	if (net === undefined || net.kind === "none") {
-		const [given] = [
-			...(allow === undefined ? [] : ["--allow"]),
-			...(deny === undefined ? [] : ["--deny"]),
-			...(forward === undefined ? [] : ["--forward"]),
-		];
-		if (given !== undefined) throw new UsageError(`${given} needs --net nat`);
-		return undefined;
-	}
+	const network = networkOf(options);
+	if (network === undefined) return undefined;
 	const told = new Set<string>();
 	return new UserNetwork({
-		model: net.model,
-		mac: net.mac,
-		allow,
-		deny,
-		forwards: forward,
+		...network,
 		onDenied: ({ protocol, to }) => {
 			const what = protocol === "dns" ? `the name ${to}` : `${protocol} ${to}`;
 			if (told.has(what) || told.size >= MAX_DENIALS_TOLD) return;

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { CreateOptions } from "./machine-command.ts";
+import { addNetOptions } from "./net-options.ts";
 import { option } from "./option.ts";
 import { collect, parseCpus, parseDisk, timeLike } from "./run-options.ts";
 
@@ -19,7 +20,7 @@ function parseCount(text: string): number {
  */
 export function addMachines(program: Command, command: readonly string[], onExit: (code: number) => void): void {
 	const machines = () => import("./machine-command.ts");
-	program
+	const create = program
 		.command("create")
 		.description("make a machine that has a name and keeps its snapshots")
 		.argument("<name>")
@@ -37,6 +38,7 @@ export function addMachines(program: Command, command: readonly string[], onExit
 		)
 		.addOption(json())
 		.action(async (name: string, image: string | undefined, options: CreateOptions) => (await machines()).createHome(name, image, options));
+	addNetOptions(create);
 	onName(program, "start", "start a machine in the background, or have a suspended one go on", async (name, options) =>
 		(await machines()).startHome(name, options),
 	);

@@ -10,6 +10,8 @@ export interface MachineShape {
 	readonly serialPorts: number;
 	/** Sizes; what cannot be put back (independent disks, read-only ones) included. */
 	readonly diskBytes: readonly number[];
+	/** Models of network cards; the first snapshots of version 1 do not say. */
+	readonly nics?: readonly string[];
 }
 
 /** One snapshot, as its file says it. Times: `createdMs` since 1970 by the host's clock, `guestNs` since power-on. */
@@ -66,7 +68,8 @@ export function decodeSnapshot(bytes: Uint8Array, where: string): SnapshotRecord
 		!Number.isInteger(machine.memoryBytes) ||
 		!Number.isInteger(machine.cpus) ||
 		!Number.isInteger(machine.serialPorts) ||
-		!isNumbers(machine.diskBytes)
+		!isNumbers(machine.diskBytes) ||
+		(machine.nics !== undefined && !isTexts(machine.nics))
 	)
 		return bad("machine");
 	const { leaves, disks } = json;

@@ -1,3 +1,4 @@
+import type { StateValue } from "../base/json.ts";
 import { MIB, PAGE_BYTES } from "../base/units.ts";
 import type { Disk } from "../disk/disk.ts";
 import { MAX_RAM_BYTES } from "../machine/memory.ts";
@@ -56,6 +57,8 @@ const parse = object({
 				mac: optional(integer(0, 2 ** 48 - 1)),
 				/** The greatest IP packet the card says it takes (virtio only). */
 				mtu: optional(integer(68, 9216)),
+				/** What lies behind it and is the machine's alone: snapshots hold it too. */
+				network: optional(instance<OwnNetwork>("a network", "save", "load")),
 			}),
 		),
 		[],
@@ -90,6 +93,15 @@ export interface NicOptions {
 	readonly model?: NicModel;
 	readonly mac?: Mac;
 	readonly mtu?: number;
+	readonly network?: OwnNetwork;
+}
+
+/** Cables, nodes and sessions that nobody but one machine uses, as its snapshots hold them. */
+export interface OwnNetwork {
+	/** Between two of the guest's instructions. */
+	save(): StateValue;
+	/** `undefined`: the snapshot says nothing of it, and whatever it was in the middle of is over. */
+	load(state: StateValue | undefined): void;
 }
 
 /** @throws MachineError `config`, its message beginning with the key at fault */

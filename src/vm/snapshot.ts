@@ -60,6 +60,14 @@ export interface FrozenMachine {
 	readonly state: StateValue;
 }
 
+type SavedMachine = {
+	readonly nowNs: number;
+	readonly cpus: readonly StateValue[];
+	readonly board: StateValue;
+	/** By network card: what lies behind it, if that is the machine's own. */
+	readonly networks?: readonly StateValue[];
+};
+
 /** Pages saved before the guest gets its next turn. */
 const STEP_PAGES = 256;
 const SCREEN_LINES = 25;
@@ -106,7 +114,9 @@ export class MachineSnapshots {
 		for (const disk of this.#disks) disks.push(await disk?.seal());
 		const { time, cpus, board } = this.#parts;
 		const guestNs = time.clock.nowNs;
-		const state = { nowNs: guestNs, cpus: cpus.map((cpu) => cpu.save()), board: board.save() };
+		const parts = { nowNs: guestNs, cpus: cpus.map((cpu) => cpu.save()), board: board.save() };
+		const networks = this.#parts.config.nics.map(({ network }) => network?.save() ?? null);
+		const state = networks.some((network) => network !== null) ? { ...parts, networks } : parts;
 		return { capture: this.image.capture(), disks, guestNs, state };
 	}
 
@@ -148,12 +158,13 @@ export class MachineSnapshots {
 			if (disk !== undefined && layers !== undefined) await disk.restore(layers);
 		}
 		this.image.restore(this.tree.tableOf(record));
-		const state = record.state as { readonly nowNs: number; readonly cpus: readonly StateValue[]; readonly board: StateValue };
+		const state = record.state as SavedMachine;
 		const { time, cpus, board } = this.#parts;
 		assert(state.cpus.length === cpus.length, "the shape says how many CPUs there are");
 		time.set(state.nowNs);
 		board.load(state.board);
 		for (const [index, cpu] of cpus.entries()) cpu.load(state.cpus[index] as StateValue);
+		for (const [index, { network }] of this.#parts.config.nics.entries()) network?.load(state.networks?.[index] ?? undefined);
 		if (options.isSameLife !== true) board.announceGeneration();
 		await this.tree.setHere(record.id);
 	}
@@ -169,8 +180,9 @@ export class MachineSnapshots {
 	}
 
 	get shape(): MachineShape {
-		const { memory, cpus, serialPorts, disks } = this.#parts.config;
-		return { memoryBytes: memory, cpus, serialPorts, diskBytes: disks.map(({ disk }) => disk.sizeBytes) };
+		const { memory, cpus, serialPorts, disks, nics } = this.#parts.config;
+		const diskBytes = disks.map(({ disk }) => disk.sizeBytes);
+		return { memoryBytes: memory, cpus, serialPorts, diskBytes, nics: nics.map(({ model }) => model) };
 	}
 }
 
@@ -181,6 +193,8 @@ function checkShape(saved: MachineShape, own: MachineShape): void {
 	if (saved.memoryBytes !== own.memoryBytes) refuse("memory", formatSize(own.memoryBytes), formatSize(saved.memoryBytes));
 	if (saved.cpus !== own.cpus) refuse("cpus", own.cpus, saved.cpus);
 	if (saved.serialPorts !== own.serialPorts) refuse("serialPorts", own.serialPorts, saved.serialPorts);
+	if (saved.nics !== undefined && own.nics !== undefined && saved.nics.join() !== own.nics.join())
+		refuse("nics", own.nics.join(", ") || "none", saved.nics.join(", ") || "none");
 	if (saved.diskBytes.join() !== own.diskBytes.join())
 		refuse("disks of", own.diskBytes.map(formatSize).join(", ") || "none", saved.diskBytes.map(formatSize).join(", ") || "none");
 }

@@ -13,7 +13,7 @@ import { imageOrReason } from "../guest/images.ts";
 export const DISK_BYTES = 16 * 1024 * 1024;
 
 /** The default guest with a shell on its console, or with `program` (a C file beside this one) running; or why there is none. */
-export async function guestOptions(folder: string, program?: string): Promise<NodeMachineOptions | string> {
+export async function guestOptions(folder: string, program?: string, command = "exec /program"): Promise<NodeMachineOptions | string> {
 	const image = await imageOrReason("default");
 	if (typeof image === "string") return image;
 	const initrd = readFileSync(imageFile(image, image.manifest.initrd));
@@ -24,7 +24,7 @@ export async function guestOptions(folder: string, program?: string): Promise<No
 		const source = fileURLToPath(new URL(`${program}.c`, import.meta.url));
 		const gcc = spawnSync("gcc", ["-O2", "-static", source, "-o", output, "-lm"], { encoding: "utf8" });
 		if (gcc.status !== 0) return `gcc: ${gcc.stderr.split("\n")[0]}`;
-		archive.file("program", readFileSync(output), 0o755).file("etc/basenji/command", "dmesg -n 1; exec /program\n");
+		archive.file("program", readFileSync(output), 0o755).file("etc/basenji/command", `dmesg -n 1; ${command}\n`);
 	}
 	const disk = join(folder, "disk.raw");
 	writeFileSync(disk, new Uint8Array(DISK_BYTES));

@@ -10,6 +10,7 @@ import { formatSize } from "../../vm/quantity.ts";
 import { type DiskFile, openDisk } from "./disk/attach.ts";
 import { NodeHost } from "./host.ts";
 import { HostError } from "./host-error.ts";
+import { UserNetwork, type UserNetworkOptions } from "./net/user-network.ts";
 import { layerOver, openLayered } from "./snapshot/disks.ts";
 import { NodeSnapshotFolder } from "./snapshot/folder.ts";
 import { tuneWebAssembly } from "./wasm-tuning.ts";
@@ -30,6 +31,8 @@ export type NodeMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bio
 	readonly snapshots?: string | SnapshotTree | undefined;
 	/** Go on from this snapshot, by name or id, instead of booting. */
 	readonly restore?: string | undefined;
+	/** One card more, in front of `nics`, behind a NAT of its own: DHCP, DNS, and what these rules let out. Snapshots hold its sessions. */
+	readonly net?: Omit<UserNetworkOptions, "name"> | undefined;
 	/** With `restore`: as in `RestoreOptions`. */
 	readonly isSameLife?: boolean | undefined;
 };
@@ -42,7 +45,7 @@ const OVERHEAD_BYTES = 400 * 1024 * 1024;
  * @throws MachineError, HostError, DiskError, PcError: one line each, naming the file or key at fault
  */
 export async function createMachine(options: NodeMachineOptions): Promise<CoreMachine> {
-	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, ...rest } = options;
+	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, net, ...rest } = options;
 	tuneWebAssembly();
 	const images = await readImages({ kernel, initrd, bios });
 	// Before any disk is opened, so that a mistake elsewhere leaves no lock behind.
@@ -50,6 +53,7 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 	checkHostMemory(config.memory);
 	const opened: Disk[] = [];
 	let tree: SnapshotTree | undefined;
+	const network = net === undefined ? undefined : new UserNetwork({ ...net, name: rest.name ?? "machine" });
 	try {
 		tree = typeof snapshots === "string" ? await SnapshotTree.open(await NodeSnapshotFolder.open(snapshots)) : snapshots;
 		if (restore !== undefined && tree === undefined)
@@ -62,10 +66,13 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 			attached.push({ disk, bus: spec.bus ?? "virtio", isIndependent });
 		}
 		const source = { snapshots: tree, ownsSnapshots: typeof snapshots === "string", isRestored: restore !== undefined };
-		const machine = assembleMachine({ ...rest, ...images, disks: attached }, new NodeHost(), source);
+		const nics = [...(network === undefined ? [] : [network.nic]), ...(rest.nics ?? [])];
+		const machine = assembleMachine({ ...rest, ...images, disks: attached, nics }, new NodeHost(), source);
 		if (restore !== undefined) await machine.restore(restore, { isSameLife });
+		await network?.attach(machine);
 		return machine;
 	} catch (error) {
+		network?.[Symbol.dispose]();
 		for (const disk of opened) await disk.close();
 		if (typeof snapshots === "string") await tree?.close();
 		throw error;

@@ -21,7 +21,7 @@ import { TcpStack } from "../tcp/stack.ts";
 import type { Clock } from "../time.ts";
 import type { HostEndpoint, HostListener, HostNetwork, HostSocketError } from "./host-network.ts";
 import { NatPolicy, type NatProtocol } from "./policy.ts";
-import { TcpFlows } from "./tcp-flows.ts";
+import { TcpFlows, type TcpFlowsState } from "./tcp-flows.ts";
 import { UdpFlows, UdpForward } from "./udp-flows.ts";
 
 export interface NatOptions {
@@ -48,6 +48,8 @@ export interface NatOptions {
 	readonly mtuBytes?: number;
 	/** Of each protocol. */
 	readonly maxFlows?: number;
+	/** Unlike any other NAT's, ever: only with it do sessions go on after a `load` of what this one saved. */
+	readonly life?: string;
 }
 
 export interface PortForward {
@@ -63,7 +65,12 @@ export interface NatDenial {
 	readonly to: string;
 }
 
-export type NatState = { readonly node: IpNodeState; readonly dhcp: DhcpState | null };
+export type NatState = {
+	readonly node: IpNodeState;
+	readonly dhcp: DhcpState | null;
+	readonly life?: string;
+	readonly tcp?: TcpFlowsState;
+};
 
 const LOOPBACK = "127.0.0.1";
 const MAX_PINGS = 64;
@@ -250,14 +257,21 @@ export class Nat {
 	}
 
 	save(): NatState {
-		return { node: this.node.save(), dhcp: this.dhcp?.save() ?? null };
+		const { life } = this.#options;
+		const tcp = this.#tcp.save();
+		return { node: this.node.save(), dhcp: this.dhcp?.save() ?? null, tcp, ...(life === undefined ? {} : { life }) };
 	}
 
-	/** Sockets of the host cannot be put back: connections of then are answered with resets, as after a NAT's reboot. */
+	/**
+	 * The host's sockets cannot be put back. Where they are still the ones of then, guests' sessions go on with them; all others
+	 * end with a reset, as after a NAT's reboot.
+	 */
 	load(state: NatState): void {
-		this.#tcp.abortAll();
-		this.#udp.closeAll();
+		const isSameLife = state.life !== undefined && state.life === this.#options.life;
 		this.node.load(state.node);
 		if (state.dhcp !== null) this.dhcp?.load(state.dhcp);
+		if (isSameLife) this.#udp.touchAll();
+		else this.#udp.closeAll();
+		this.#tcp.load(state.tcp ?? { opened: 0, flows: [] }, isSameLife);
 	}
 }

@@ -1,88 +1,18 @@
-import { NS_PER_S, type Ns } from "../../base/units.ts";
 import type { Ipv4 } from "../frames/address.ts";
 import { ICMP_UNREACHABLE, UNREACHABLE_HOST } from "../frames/icmp.ts";
 import type { Ipv4Packet } from "../frames/ipv4.ts";
 import { parseTcp, TCP_ACK, TCP_RST, TCP_SYN, type TcpSegment } from "../frames/tcp.ts";
 import type { IpNode } from "../ip/node.ts";
-import type { TcpConnection } from "../tcp/connection.ts";
 import type { TcpEvents } from "../tcp/contract.ts";
-import type { TcpStack } from "../tcp/stack.ts";
-import type { Timer } from "../time.ts";
+import { endpointsOf, type TcpEndpoints, type TcpStack } from "../tcp/stack.ts";
 import type { HostEndpoint, HostNetwork, HostSocketError, HostTcpEvents, HostTcpSocket } from "./host-network.ts";
+import { TcpFlow, type TcpFlowState } from "./tcp-flow.ts";
 
-/** Bytes from outside that may wait for the guest, and when to ask for more again. */
-const HIGH_WATER_BYTES = 1024 * 1024;
-const LOW_WATER_BYTES = 256 * 1024;
-/** RFC 5382 REQ-5: two hours and four minutes of silence. */
-const IDLE_NS: Ns = (2 * 3600 + 4 * 60) * NS_PER_S;
-
-/** One TCP connection of a guest, made of two: the guest's with us and ours with the world. */
-class TcpFlow {
-	readonly #idleNs: Ns = IDLE_NS;
-	readonly #idle: Timer;
-	readonly #node: IpNode;
-	socket: HostTcpSocket | undefined;
-	connection: TcpConnection | undefined;
-	#isPaused = false;
-	#isHostClosed = false;
-
-	constructor(node: IpNode) {
-		this.#node = node;
-		this.#idle = node.timers.timer("tcp idle", () => this.abort());
-		this.touch();
-	}
-
-	touch(): void {
-		this.#idle.arm(this.#node.timers.nowNs + this.#idleNs);
-	}
-
-	guestEvents(): TcpEvents {
-		return {
-			data: (bytes) => {
-				this.touch();
-				if (!this.#isHostClosed) this.socket?.write(bytes);
-			},
-			ended: () => this.socket?.end(),
-			acknowledged: () => {
-				if (this.#isPaused && (this.connection?.unsentBytes ?? 0) < LOW_WATER_BYTES) {
-					this.#isPaused = false;
-					this.socket?.resume();
-				}
-			},
-			closed: (reason) => {
-				this.#idle.disarm();
-				if (reason !== "done" && !this.#isHostClosed) this.socket?.abort();
-			},
-		};
-	}
-
-	hostEvents(): Omit<HostTcpEvents, "connected"> {
-		return {
-			data: (bytes) => {
-				this.touch();
-				this.connection?.write(bytes);
-				if (!this.#isPaused && (this.connection?.unsentBytes ?? 0) > HIGH_WATER_BYTES) {
-					this.#isPaused = true;
-					this.socket?.pause();
-				}
-			},
-			sent: (bytes) => this.connection?.consumed(bytes),
-			ended: () => this.connection?.end(),
-			closed: (error) => {
-				this.#isHostClosed = true;
-				if (error === undefined) this.connection?.end();
-				else this.connection?.abort();
-			},
-		};
-	}
-
-	abort(): void {
-		this.#idle.disarm();
-		if (!this.#isHostClosed) this.socket?.abort();
-		this.#isHostClosed = true;
-		this.connection?.abort();
-	}
-}
+/** Sessions by who opened them and how far they had got. */
+export type TcpFlowsState = {
+	readonly opened: number;
+	readonly flows: readonly { readonly endpoints: TcpEndpoints; readonly flow: TcpFlowState }[];
+};
 
 export interface TcpFlowsOptions {
 	readonly node: IpNode;
@@ -98,7 +28,9 @@ export class TcpFlows {
 	readonly #options: TcpFlowsOptions;
 	/** SYNs that wait for the outside. */
 	readonly #opening = new Map<string, TcpFlow>();
-	readonly #flows = new Set<TcpFlow>();
+	/** With the four numbers of the guest's side. */
+	readonly #flows = new Map<TcpFlow, TcpEndpoints>();
+	#made = 0;
 
 	constructor(options: TcpFlowsOptions) {
 		this.#options = options;
@@ -135,23 +67,16 @@ export class TcpFlows {
 
 	#open(key: string, packet: Ipv4Packet, syn: TcpSegment): void {
 		const { node, stack, host, toHost } = this.#options;
-		const flow = new TcpFlow(node);
-		this.#flows.add(flow);
-		this.#opening.set(key, flow);
 		const copy = { ...packet, payload: packet.payload.slice() };
+		const flow = new TcpFlow(node, this.#made++);
+		this.#flows.set(flow, endpointsOf(copy, syn));
+		this.#opening.set(key, flow);
 		const events = flow.hostEvents();
 		flow.socket = host.connectTcp(toHost(packet.destination, syn.destinationPort), {
 			...events,
 			connected: () => {
 				if (!this.#opening.delete(key)) return;
-				const guest = flow.guestEvents();
-				flow.connection = stack.accept(copy, syn, () => ({
-					...guest,
-					closed: (reason) => {
-						this.#flows.delete(flow);
-						guest.closed?.(reason);
-					},
-				}));
+				flow.connection = stack.accept(copy, syn, () => this.#guestEvents(flow));
 			},
 			closed: (error) => {
 				if (this.#opening.delete(key)) this.#refuse(flow, copy, syn, error);
@@ -170,33 +95,68 @@ export class TcpFlows {
 		else if (error !== "timed-out") stack.refuse(packet, syn);
 	}
 
-	/** A connection from outside for a guest (port forward). */
-	acceptFromHost(socket: HostTcpSocket, guest: Ipv4, port: number): HostTcpEvents {
-		const { node, stack } = this.#options;
-		const flow = new TcpFlow(node);
-		flow.socket = socket;
-		this.#flows.add(flow);
+	#guestEvents(flow: TcpFlow): TcpEvents {
 		const events = flow.guestEvents();
-		// Nothing is read outside before the guest has taken the connection.
-		socket.pause();
-		flow.connection = stack.connect(guest, port, () => ({
+		return {
 			...events,
-			established: () => socket.resume(),
 			closed: (reason) => {
 				this.#flows.delete(flow);
 				events.closed?.(reason);
 			},
-		}));
-		if (flow.connection === undefined) {
-			this.#flows.delete(flow);
-			flow.abort();
-		}
+		};
+	}
+
+	/** A connection from outside for a guest (port forward). */
+	acceptFromHost(socket: HostTcpSocket, guest: Ipv4, port: number): HostTcpEvents {
+		const { node, stack } = this.#options;
+		const flow = new TcpFlow(node, this.#made++);
+		flow.socket = socket;
+		// Nothing is read outside before the guest has taken the connection.
+		socket.pause();
+		flow.connection = stack.connect(guest, port, (_, endpoints) => {
+			this.#flows.set(flow, endpoints);
+			return { ...this.#guestEvents(flow), established: () => socket.resume() };
+		});
+		if (flow.connection === undefined) flow.abort();
 		return { ...flow.hostEvents(), connected: () => {} };
 	}
 
 	abortAll(): void {
-		for (const flow of [...this.#flows]) flow.abort();
+		for (const flow of [...this.#flows.keys()]) flow.abort();
 		this.#flows.clear();
 		this.#opening.clear();
+	}
+
+	save(): TcpFlowsState {
+		const flows = [...this.#flows].flatMap(([flow, endpoints]) => {
+			const state = flow.save();
+			return state === undefined ? [] : [{ endpoints, flow: state }];
+		});
+		return { opened: this.#options.stack.openedCount, flows };
+	}
+
+	/**
+	 * Puts guests' sides back. Those go on whose other end is still there (`isSameLife`: the state is of these sockets) and has
+	 * its tape; the rest end with a reset, on both sides.
+	 */
+	load(state: TcpFlowsState, isSameLife: boolean): void {
+		const { stack } = this.#options;
+		const before = new Map([...this.#flows.keys()].map((flow) => [flow.id, flow]));
+		stack.forgetAll();
+		stack.openedCount = state.opened;
+		this.#opening.clear();
+		this.#flows.clear();
+		for (const { endpoints, flow: saved } of state.flows) {
+			const flow = isSameLife ? before.get(saved.id) : undefined;
+			if (flow?.canGoOnFrom(saved) === true) {
+				before.delete(saved.id);
+				this.#flows.set(flow, endpoints);
+				flow.goOnFrom(
+					saved,
+					stack.restore(endpoints, saved.connection, () => this.#guestEvents(flow)),
+				);
+			} else stack.restore(endpoints, saved.connection, () => ({})).abort();
+		}
+		for (const flow of before.values()) flow.abort();
 	}
 }

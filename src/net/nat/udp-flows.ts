@@ -115,6 +115,11 @@ export class UdpFlows {
 		this.#mappings.delete(mapping.key);
 	}
 
+	/** Their time begins anew: the clock may have been put back. */
+	touchAll(): void {
+		for (const mapping of this.#mappings.values()) this.#touch(mapping);
+	}
+
 	closeAll(): void {
 		for (const mapping of [...this.#mappings.values()]) this.#close(mapping);
 	}

@@ -2,7 +2,7 @@ import { NS_PER_S, type Ns } from "../../base/units.ts";
 import { TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, type TcpOptions, type TcpSegment } from "../frames/tcp.ts";
 import type { Timer } from "../time.ts";
 import { Congestion, RoundTrip } from "./congestion.ts";
-import type { TcpCloseReason, TcpEvents, TcpOptionsHere, TcpState } from "./contract.ts";
+import type { TcpCloseReason, TcpConnectionState, TcpEvents, TcpOptionsHere, TcpState } from "./contract.ts";
 import { Receiver } from "./receiver.ts";
 import { Scoreboard } from "./scoreboard.ts";
 import { SendBuffer } from "./send-buffer.ts";
@@ -49,22 +49,28 @@ export class TcpConnection {
 	#timed: { position: number; atNs: Ns } | undefined;
 	#retries = 0;
 
-	/** `syn`: the segment that asked for this connection; without it, we ask. */
-	constructor(options: TcpOptionsHere, events: TcpEvents, syn?: TcpSegment) {
+	/** `from`: the segment that asked for this connection, or what `save` gave; without it, we ask. */
+	constructor(options: TcpOptionsHere, events: TcpEvents, from?: TcpSegment | TcpConnectionState) {
 		this.#options = options;
 		this.#events = events;
 		const pass = events.data === undefined ? undefined : (bytes: Uint8Array) => events.data?.(bytes);
 		this.#receiver = new Receiver(options.receiveBufferBytes ?? DEFAULT_RECEIVE_BYTES, pass);
 		this.#hasTimestamps = options.usesTimestamps ?? true;
+		const saved = from !== undefined && "state" in from ? from : undefined;
+		const syn = from === undefined || "state" in from ? undefined : from;
 		this.#mss = options.maxSegmentBytes;
-		this.#una = options.initialSequence;
+		this.#una = saved?.una ?? options.initialSequence;
 		this.#next = this.#una;
 		this.#max = this.#una;
-		this.#buffer = new SendBuffer(this.#una + 1);
+		this.#buffer = new SendBuffer(saved?.waitingFrom ?? this.#una + 1);
 		this.#congestion = new Congestion(this.#mss);
 		this.#retransmitTimer = options.clock.timer("tcp retransmit", () => this.#retransmitTimeout());
 		this.#ackTimer = options.clock.timer("tcp ack", () => this.#sendAck());
-		this.#state = syn === undefined ? "syn-sent" : "syn-received";
+		this.#state = saved?.state ?? (syn === undefined ? "syn-sent" : "syn-received");
+		if (saved !== undefined) {
+			this.#goOn(saved);
+			return;
+		}
 		if (syn !== undefined) this.#takeSyn(syn);
 		this.#transmitSyn();
 	}
@@ -95,6 +101,56 @@ export class TcpConnection {
 		if (this.#state === "closed") return;
 		if (this.#state !== "time-wait") this.#emit(TCP_RST | TCP_ACK, this.#max, new Uint8Array(0));
 		this.#close("reset");
+	}
+
+	/** Ends it without a word to anybody. */
+	drop(): void {
+		this.#state = "closed";
+		this.#receiver.stop();
+		this.#retransmitTimer.disarm();
+		this.#ackTimer.disarm();
+	}
+
+	/** For a snapshot; `undefined` while it opens, and once it is over. */
+	save(): TcpConnectionState | undefined {
+		if (["syn-sent", "syn-received", "time-wait", "closed"].includes(this.#state)) return undefined;
+		return {
+			state: this.#state,
+			mssBytes: this.#mss,
+			hasTimestamps: this.#hasTimestamps,
+			hasSack: this.#hasSack,
+			sendShift: this.#sendShift,
+			receiveShift: this.#receiveShift,
+			una: this.#una,
+			max: this.#max,
+			peerWindow: this.#peerWindow,
+			isEnding: this.#isEnding,
+			echo: this.#echo,
+			waitingFrom: this.#buffer.start,
+			waiting: this.#buffer.slice(this.#buffer.start, this.#buffer.size),
+			received: this.#receiver.position,
+			finAt: this.#receiver.finAt ?? null,
+		};
+	}
+
+	/** Takes up what `save` gave: whatever has not been acknowledged goes out again. */
+	#goOn(saved: TcpConnectionState): void {
+		this.#mss = saved.mssBytes;
+		this.#hasTimestamps = saved.hasTimestamps;
+		this.#hasSack = saved.hasSack;
+		this.#congestion.hasSack = saved.hasSack;
+		this.#congestion.setMss(saved.mssBytes);
+		this.#sendShift = saved.sendShift;
+		this.#receiveShift = saved.receiveShift;
+		this.#max = saved.max;
+		this.#peerWindow = saved.peerWindow;
+		this.#isEnding = saved.isEnding;
+		this.#echo = saved.echo;
+		this.#buffer.push(saved.waiting);
+		this.#receiver.position = saved.received;
+		this.#lastAckSent = saved.received;
+		if (saved.finAt !== null) this.#receiver.noteFin(saved.finAt);
+		this.#send();
 	}
 
 	/** Room for so many bytes has come back. */
@@ -431,10 +487,7 @@ export class TcpConnection {
 	}
 
 	#close(reason: TcpCloseReason): void {
-		this.#state = "closed";
-		this.#receiver.stop();
-		this.#retransmitTimer.disarm();
-		this.#ackTimer.disarm();
+		this.drop();
 		this.#events.closed?.(reason);
 	}
 }

@@ -26,6 +26,30 @@ export interface TcpEvents {
 	closed?(reason: TcpCloseReason): void;
 }
 
+/**
+ * A connection as a snapshot has it: what is needed for it to go on and be right. What only makes it fast (windows of
+ * congestion, round trip times, segments that came before their turn) begins anew, as after a timeout.
+ */
+export type TcpConnectionState = {
+	readonly state: TcpState;
+	readonly mssBytes: number;
+	readonly hasTimestamps: boolean;
+	readonly hasSack: boolean;
+	readonly sendShift: number;
+	readonly receiveShift: number;
+	readonly una: number;
+	readonly max: number;
+	readonly peerWindow: number;
+	readonly isEnding: boolean;
+	readonly echo: number;
+	/** Where `waiting`, all that has been written and not acknowledged, begins. */
+	readonly waitingFrom: number;
+	readonly waiting: Uint8Array;
+	readonly received: number;
+	/** Where the peer's stream ends, if that is known and has not come yet. */
+	readonly finAt: number | null;
+};
+
 /** A segment without its ports: those belong to whoever owns the connection. */
 export type OutgoingSegment = Omit<TcpSegment, "sourcePort" | "destinationPort">;
 

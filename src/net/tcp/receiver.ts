@@ -65,6 +65,11 @@ export class Receiver {
 		this.#finAt = position;
 	}
 
+	/** Where the stream ends, while that has not come. */
+	get finAt(): number | undefined {
+		return this.#finAt;
+	}
+
 	/** True once, when everything up to the end has come; the end itself then counts as come too. */
 	takeFin(): boolean {
 		if (this.#finAt !== this.position) return false;

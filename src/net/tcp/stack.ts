@@ -4,16 +4,16 @@ import { buildTcp, parseTcp, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, type TcpSegment
 import type { IpNode } from "../ip/node.ts";
 import { RandomStream } from "../link/random.ts";
 import { TcpConnection } from "./connection.ts";
-import type { TcpEvents } from "./contract.ts";
+import type { TcpConnectionState, TcpEvents } from "./contract.ts";
 
 const FIRST_EPHEMERAL_PORT = 49_152;
 
-export interface TcpEndpoints {
+export type TcpEndpoints = {
 	readonly local: Ipv4;
 	readonly localPort: number;
 	readonly remote: Ipv4;
 	readonly remotePort: number;
-}
+};
 
 export interface TcpStackOptions {
 	readonly seed: number | string;
@@ -55,13 +55,13 @@ export class TcpStack {
 	connect(
 		remote: Ipv4,
 		remotePort: number,
-		events: (connection: () => TcpConnection) => TcpEvents,
+		events: (connection: () => TcpConnection, endpoints: TcpEndpoints) => TcpEvents,
 		local?: Ipv4,
 	): TcpConnection | undefined {
 		const source = local ?? this.#node.sourceFor(remote);
 		if (source === undefined) return undefined;
 		const endpoints = { local: source, localPort: this.#freePort(source, remote, remotePort), remote, remotePort };
-		return this.#open(endpoints, events);
+		return this.#open(endpoints, (connection) => events(connection, endpoints));
 	}
 
 	/** A packet of TCP for one of the node's addresses. */
@@ -99,6 +99,26 @@ export class TcpStack {
 		return this.#open(endpointsOf(packet, syn), events, syn);
 	}
 
+	/** A connection goes on as it was saved, in place of the one that has its four numbers now. */
+	restore(endpoints: TcpEndpoints, state: TcpConnectionState, events: (connection: () => TcpConnection) => TcpEvents): TcpConnection {
+		return this.#open(endpoints, events, state);
+	}
+
+	/** All connections end without a word to anybody. */
+	forgetAll(): void {
+		for (const connection of this.#connections.values()) connection.drop();
+		this.#connections.clear();
+	}
+
+	/** How many connections have been opened so far: it keys their sequence numbers. */
+	get openedCount(): number {
+		return this.#opened;
+	}
+
+	set openedCount(count: number) {
+		this.#opened = count;
+	}
+
 	/** RFC 9293 §3.5.2: a reset, formed so that the sender believes it. */
 	refuse(packet: Ipv4Packet, segment: TcpSegment): void {
 		if ((segment.flags & TCP_RST) !== 0) return;
@@ -127,7 +147,11 @@ export class TcpStack {
 		return [...this.#connections].map(([key, connection]) => `${key} ${connection.state}`);
 	}
 
-	#open(endpoints: TcpEndpoints, events: (connection: () => TcpConnection) => TcpEvents, syn?: TcpSegment): TcpConnection {
+	#open(
+		endpoints: TcpEndpoints,
+		events: (connection: () => TcpConnection) => TcpEvents,
+		from?: TcpSegment | TcpConnectionState,
+	): TcpConnection {
 		const key = keyOf(endpoints);
 		const { local, localPort, remote, remotePort } = endpoints;
 		let connection: TcpConnection | undefined;
@@ -152,7 +176,7 @@ export class TcpStack {
 					told.closed?.(reason);
 				},
 			},
-			syn,
+			from,
 		);
 		this.#connections.set(key, connection);
 		return connection;
@@ -169,7 +193,7 @@ export class TcpStack {
 	}
 }
 
-function endpointsOf(packet: Ipv4Packet, segment: TcpSegment): TcpEndpoints {
+export function endpointsOf(packet: Ipv4Packet, segment: TcpSegment): TcpEndpoints {
 	return { local: packet.destination, localPort: segment.destinationPort, remote: packet.source, remotePort: segment.sourcePort };
 }
 

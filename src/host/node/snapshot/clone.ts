@@ -28,7 +28,7 @@ export async function cloneSnapshot(home: MachineHome, tree: SnapshotTree, recor
 	// What lies below is the original's: the clone never writes there.
 	const disks = machine.disks?.map((disk): DiskFile => ({ ...disk, mode: "nonpersistent" }));
 	const next = { snapshot: record.id, isSameLife: false };
-	await clone.create({ machine: { ...machine, ...(disks === undefined ? {} : { disks }) }, next });
+	await clone.create({ machine: { ...machine, ...(disks === undefined ? {} : { disks }), net: netOfClone(machine.net) }, next });
 	try {
 		await cloneFolder(tree, record, clone.snapshots);
 	} catch (error) {
@@ -36,6 +36,11 @@ export async function cloneSnapshot(home: MachineHome, tree: SnapshotTree, recor
 		throw error;
 	}
 	return clone;
+}
+
+/** The original's address and ports of the host stay with the original. */
+function netOfClone(net: HomeRecord["machine"]["net"]): HomeRecord["machine"]["net"] {
+	return net === undefined ? undefined : { ...net, mac: undefined, forwards: undefined };
 }
 
 /** One snapshot alone in a folder of its own, sharing files with the tree it comes from. */
@@ -77,7 +82,7 @@ export async function importHome(path: string, name: string): Promise<{ readonly
 				paths[key] = join(home.path, key);
 				await writeFile(paths[key], bytes, { mode: 0o600 });
 			}
-			await home.write({ machine: { ...machine, ...paths, disks: files }, next });
+			await home.write({ machine: { ...machine, ...paths, disks: files, net: netOfClone(machine.net) }, next });
 			return { home, record };
 		} finally {
 			await tree.close();

@@ -1,4 +1,4 @@
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort, threadId, workerData } from "node:worker_threads";
 import { SnapshotTree } from "../../../snapshot/tree.ts";
 import type { NodeMachineOptions } from "../machine.ts";
 import { NodeSnapshotFolder } from "./folder.ts";
@@ -24,7 +24,11 @@ const port = parentPort;
 if (port === null) throw new Error("this file is a worker's");
 const { options, folder, reference, slots } = workerData as WorkerData;
 const tree = await SnapshotTree.open(await NodeSnapshotFolder.open(folder, { isReadOnly: true }));
-const places = Array.from({ length: slots }, () => new ForkSlot(options, tree, reference));
+const places = Array.from({ length: slots }, (_, slot) => {
+	// By their names they get addresses of their own in a network.
+	const name = `${options.name ?? "machine"}-fork-${threadId}-${slot}`;
+	return new ForkSlot({ ...options, name }, tree, reference);
+});
 port.on("message", (request: Request | "close") => {
 	if (request === "close") {
 		void Promise.all(places.map((place) => place.close()))

@@ -5,6 +5,7 @@ import { MachineError } from "../../../vm/error.ts";
 import type { Machine } from "../../../vm/machine.ts";
 import { NodeHost } from "../host.ts";
 import { type NodeMachineOptions, readImages } from "../machine.ts";
+import { UserNetwork } from "../net/user-network.ts";
 import { tuneWebAssembly } from "../wasm-tuning.ts";
 import { openLayered } from "./disks.ts";
 
@@ -14,11 +15,13 @@ import { openLayered } from "./disks.ts";
  * @throws SnapshotError not-found, corrupt; MachineError, DiskError, HostError
  */
 export async function createFork(options: NodeMachineOptions, tree: SnapshotTree, reference: string): Promise<Machine> {
-	const { kernel, initrd, bios, disks = [], snapshots: _, restore: __, isSameLife: ___, ...rest } = options;
+	const { kernel, initrd, bios, disks = [], snapshots: _, restore: __, isSameLife: ___, net, ...rest } = options;
 	tuneWebAssembly();
 	const record = tree.find(reference);
 	const images = await readImages({ kernel, initrd, bios });
 	const opened: { disk: Disk; bus: "virtio" | "ide"; isIndependent: boolean }[] = [];
+	// The host's ports are the original's.
+	const network = net === undefined ? undefined : new UserNetwork({ ...net, name: rest.name ?? "fork", mac: undefined, forwards: [] });
 	try {
 		for (const [index, spec] of disks.entries()) {
 			if ("disk" in spec || (spec.mode === "independent" && spec.isReadOnly !== true))
@@ -27,10 +30,13 @@ export async function createFork(options: NodeMachineOptions, tree: SnapshotTree
 			opened.push({ disk, bus: spec.bus ?? "virtio", isIndependent: false });
 		}
 		const source = { snapshots: tree.branch(), isRestored: true };
-		const machine = assembleMachine({ ...rest, ...images, disks: opened }, new NodeHost(), source);
+		const nics = [...(network === undefined ? [] : [network.nic]), ...(rest.nics ?? [])];
+		const machine = assembleMachine({ ...rest, ...images, disks: opened, nics }, new NodeHost(), source);
 		await machine.restore(record.id);
+		await network?.attach(machine);
 		return machine;
 	} catch (error) {
+		network?.[Symbol.dispose]();
 		for (const { disk } of opened) await disk.close();
 		throw error;
 	}
