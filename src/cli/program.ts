@@ -6,7 +6,7 @@ import { buildImages, listImages, removeImages } from "./image-command.ts";
 import { addLab } from "./lab-program.ts";
 import { addNetOptions } from "./net-options.ts";
 import { option } from "./option.ts";
-import { collect, notYet, onlyNone, parseCpus, parseDisk, parseSerial, parseTimeout, type RunOptions } from "./run-options.ts";
+import { collect, notYet, onlyNone, parseDisk, parseSerial, parseTimeout, parseWhole, type RunOptions } from "./run-options.ts";
 import { addMachines } from "./snapshot-program.ts";
 
 /**
@@ -51,8 +51,11 @@ function addRun(program: Command, command: readonly string[], onExit: (code: num
 		.addOption(option("--floppy <file>", "insert this floppy disk").argParser(notYet("--floppy", "floppy drives are")))
 		.addOption(option("--bios <file>", "boot through this firmware"))
 		.addOption(option("--memory <size>", "RAM, such as 512M"))
-		.addOption(option("--cpus <n>", "virtual processors").argParser(parseCpus))
+		.addOption(option("--cpus <n>", "virtual processors").argParser(parseWhole))
 		.addOption(option("--engine <name>", "what runs the guest's code").choices(["auto", "translate", "interpret", "kvm"]).default("auto"))
+		.addOption(
+			option("--translate-after <runs>", "how often a block of code runs before it is translated (1: at once)").argParser(parseWhole),
+		)
 		.addOption(option("--display <kind>", "none, vnc=:1 or web").argParser(onlyNone("--display", "displays are")))
 		.addOption(
 			option("--serial <target>", "stdio, none, file=FILE or tcp=:PORT (on the loopback interface); repeatable: COM1, COM2, …").argParser(

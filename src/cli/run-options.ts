@@ -32,6 +32,7 @@ export interface RunOptions extends NetOptions {
 	readonly memory?: string;
 	readonly cpus?: number;
 	readonly engine: "auto" | "translate" | "interpret" | "kvm";
+	readonly translateAfter?: number;
 	readonly serial: readonly SerialTarget[];
 	readonly hvc?: SerialTarget;
 	readonly debugExit: boolean;
@@ -92,7 +93,7 @@ export function timeLike(example: string): (text: string) => number {
 
 export const parseTimeout = timeLike("60s");
 
-export function parseCpus(text: string): number {
+export function parseWhole(text: string): number {
 	if (!/^\d+$/.test(text)) throw new InvalidArgumentError("a whole number is wanted.");
 	return Number(text);
 }

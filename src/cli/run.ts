@@ -143,6 +143,7 @@ function consoleTargets(options: RunOptions): readonly SerialTarget[] {
 async function machineOptions({ image, command, options }: RunRequest, purpose: Purpose): Promise<NodeMachineOptions> {
 	const common: NodeMachineOptions = {
 		engine: options.engine,
+		translateAfter: options.translateAfter,
 		profile: options.profile !== undefined,
 		serialPorts: serialTargets(options).length,
 		virtioConsole: options.hvc !== undefined,

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import type { CreateOptions } from "./machine-command.ts";
 import { addNetOptions } from "./net-options.ts";
 import { option } from "./option.ts";
-import { collect, parseCpus, parseDisk, timeLike } from "./run-options.ts";
+import { collect, parseDisk, parseWhole, timeLike } from "./run-options.ts";
 
 const json = () => option("--json", "print JSON");
 interface Json {
@@ -31,7 +31,7 @@ export function addMachines(program: Command, command: readonly string[], onExit
 		.addOption(option("--bios <file>", "boot through this firmware"))
 		.addOption(option("--disk <file>", "as for run; repeatable").argParser(collect(parseDisk)))
 		.addOption(option("--memory <size>", "RAM, such as 512M"))
-		.addOption(option("--cpus <n>", "virtual processors").argParser(parseCpus))
+		.addOption(option("--cpus <n>", "virtual processors").argParser(parseWhole))
 		.addOption(option("--engine <name>", "what runs the guest's code").choices(["auto", "translate", "interpret", "kvm"]))
 		.addOption(
 			option("--autosnapshot <time>", "take a snapshot by itself that often (10m); old ones are thinned out").argParser(timeLike("10m")),

@@ -52,6 +52,8 @@ const CR4 = 0x6e8n | 0x200n;
 const EFER = 0xd01n;
 /** Enough for any case that ends; native loops are cut off by time. */
 const BUDGET = 400_000;
+/** What a processor gets done before a native case is cut off. */
+const LONG_BUDGET = 200_000_000;
 
 /** More than enough slices spent in a region for its second translation. */
 const SLICES_TO_SECOND = 8;
@@ -107,10 +109,15 @@ export class BasenjiEngine implements EngineUnderTest {
 		return results;
 	}
 
+	runLong(testCase: TestCase): TestResult {
+		const [result] = this.#attempt([testCase], true, LONG_BUDGET) ?? [];
+		return result ?? new TestResult(new Uint8Array(RESULT_BYTES));
+	}
+
 	/** undefined: the engine has thrown, and there is a new one. */
-	#attempt(group: readonly TestCase[], isNoted: boolean): TestResult[] | undefined {
+	#attempt(group: readonly TestCase[], isNoted: boolean, budget = BUDGET): TestResult[] | undefined {
 		try {
-			return this.#guest.run(group);
+			return this.#guest.run(group, budget);
 		} catch (error) {
 			const { message, stack = "" } = error as Error;
 			const known = this.crashes.get(message);
@@ -139,6 +146,7 @@ class Guest {
 	#copy = 0;
 	readonly #areaPhys = [...AREA_PHYS];
 	readonly #isEager: boolean;
+	#budget = BUDGET;
 
 	constructor(name: BasenjiMode) {
 		this.#isEager = name === "translate";
@@ -172,8 +180,9 @@ class Guest {
 		this.#enterWorld();
 	}
 
-	/** At most as many cases as there are copies of the code area. */
-	run(cases: readonly TestCase[]): TestResult[] {
+	/** At most as many cases as there are copies of the code area; `budget` instructions for each. */
+	run(cases: readonly TestCase[], budget: number): TestResult[] {
+		this.#budget = budget;
 		const { translator } = this.#engine;
 		if (!this.#isEager || translator === undefined)
 			return cases.map((testCase) => {
@@ -269,7 +278,7 @@ class Guest {
 	#runOnce(testCase: TestCase): TestResult {
 		for (const { address, bytes } of testCase.patches) this.#put(address, bytes);
 		this.#loadState(testCase);
-		const end = this.#cpu.run(BUDGET);
+		const end = this.#cpu.run(this.#budget);
 		const result = this.#collect(end === "halted" ? world.vectorOfStub(this.#cpu.state.get64("rip")) : -1);
 		for (const { address, bytes } of testCase.patches) this.#unput(address, bytes.length);
 		return result;

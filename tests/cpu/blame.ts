@@ -1,6 +1,6 @@
 import { Mnemonic } from "iced-x86";
 import { compare, type Difference, forEachInstruction } from "./compare.ts";
-import type { EngineUnderTest } from "./engine.ts";
+import { type EngineUnderTest, runBeside } from "./engine.ts";
 import type { Generated } from "./generate.ts";
 
 export interface Culprit {
@@ -20,7 +20,7 @@ export function blame(cases: readonly Generated[], oracle: EngineUnderTest, engi
 		testCase.instructions.map((_, index) => ({ ...testCase, instructions: testCase.instructions.slice(0, index + 1) })),
 	);
 	const expected = oracle.run(prefixes.flat());
-	const actual = engine.run(prefixes.flat());
+	const actual = runBeside(engine, prefixes.flat(), expected);
 	let at = 0;
 	return cases.map((testCase, index) => {
 		let culprit: Culprit | undefined;

@@ -9,6 +9,7 @@ import { parseArgs } from "node:util";
 import { BasenjiEngine } from "./basenji.ts";
 import { blame, type Culprit } from "./blame.ts";
 import { codeOffset, compare, type Difference, disassemble } from "./compare.ts";
+import { runBeside } from "./engine.ts";
 import { openEngine } from "./engines.ts";
 import type { Mode, TestCase, TestResult } from "./format.ts";
 import { type Generated, Generator } from "./generate.ts";
@@ -124,7 +125,7 @@ function runBatch(generator: Generator): void {
 	const expected = oracle.run(cases);
 	clock.push(performance.now());
 	const translatedBefore = engine instanceof BasenjiEngine ? engine.translatedCount : 0;
-	const actual = engine.run(cases);
+	const actual = runBeside(engine, cases, expected);
 	if (engine instanceof BasenjiEngine) translatedCases += engine.translatedCount - translatedBefore;
 	clock.push(performance.now());
 	const mismatches: Mismatch[] = [];

@@ -1,6 +1,6 @@
 import type { ComparedCase as Case } from "./compare.ts";
 import { compare, isSound } from "./compare.ts";
-import type { EngineUnderTest } from "./engine.ts";
+import { type EngineUnderTest, runBeside } from "./engine.ts";
 import { defaultFx } from "./values.ts";
 
 /** Fewer instructions, simpler registers, less memory: candidates of one round, each a little simpler than `testCase`. */
@@ -49,7 +49,7 @@ const FX_PARTS: readonly (readonly [number, number])[] = [
 export function shrink<C extends Case>(original: C, oracle: EngineUnderTest, engine: EngineUnderTest): Case | undefined {
 	const differing = (cases: readonly Case[]): Case | undefined => {
 		const expected = oracle.run(cases);
-		const actual = engine.run(cases);
+		const actual = runBeside(engine, cases, expected);
 		return cases.find((testCase, index) => compare(testCase, expected[index]!, actual[index]!, engine.reportsFaults).length > 0);
 	};
 	let best = differing([original]);

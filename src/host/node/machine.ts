@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
 import type { Disk } from "../../disk/disk.ts";
 import { SnapshotTree } from "../../snapshot/tree.ts";
-import { type MachineOptions, readConfig } from "../../vm/config.ts";
+import { type MachineConfig, type MachineOptions, readConfig } from "../../vm/config.ts";
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine as CoreMachine } from "../../vm/machine.ts";
@@ -45,7 +45,8 @@ const OVERHEAD_BYTES = 400 * 1024 * 1024;
  * @throws MachineError, HostError, DiskError, PcError: one line each, naming the file or key at fault
  */
 export async function createMachine(options: NodeMachineOptions): Promise<CoreMachine> {
-	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, net, ...rest } = options;
+	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, net, ...told } = options;
+	const rest = { ...engineOfEnvironment(process.env), ...told };
 	tuneWebAssembly();
 	const images = await readImages({ kernel, initrd, bios });
 	// Before any disk is opened, so that a mistake elsewhere leaves no lock behind.
@@ -77,6 +78,15 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 		if (typeof snapshots === "string") await tree?.close();
 		throw error;
 	}
+}
+
+/** What a machine is run by unless it is told: the variables of the command line's flags, so that any program can be tried with any. */
+function engineOfEnvironment(env: Readonly<Record<string, string | undefined>>): Pick<MachineOptions, "engine" | "translateAfter"> {
+	const { BASENJI_ENGINE: engine, BASENJI_TRANSLATE_AFTER: runs } = env;
+	return {
+		...(engine === undefined ? {} : { engine: engine as MachineConfig["engine"] }),
+		...(runs === undefined ? {} : { translateAfter: Number(runs) }),
+	};
 }
 
 /** A disk so that the machine's snapshots can put it back, where that is possible. */
