@@ -1,22 +1,36 @@
 /** A growing run of bytes with WebAssembly's variable-length integers (WebAssembly Core 2.0 §5.2.2, "Integers"). */
 export class ByteSink {
-	#bytes = new Uint8Array(256);
+	#bytes: Uint8Array;
 	#length = 0;
+
+	/** @param room bytes to begin with */
+	constructor(room = 256) {
+		this.#bytes = new Uint8Array(room);
+	}
 
 	get length(): number {
 		return this.#length;
 	}
 
-	#reserve(count: number): void {
-		if (this.#length + count <= this.#bytes.length) return;
+	#grow(count: number): void {
 		const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + count));
 		grown.set(this.#bytes.subarray(0, this.#length));
 		this.#bytes = grown;
 	}
 
 	u8(value: number): void {
-		if (this.#length === this.#bytes.length) this.#reserve(1);
+		if (this.#length === this.#bytes.length) this.#grow(1);
 		this.#bytes[this.#length++] = value;
+	}
+
+	/** An instruction's code and its first immediate, when both are single bytes. */
+	pair(first: number, second: number): void {
+		if (this.#length + 2 > this.#bytes.length) this.#grow(2);
+		const bytes = this.#bytes;
+		const at = this.#length;
+		bytes[at] = first;
+		bytes[at + 1] = second;
+		this.#length = at + 2;
 	}
 
 	/** Unsigned LEB128 of a value below 2^32. */
@@ -32,37 +46,32 @@ export class ByteSink {
 	/** Signed LEB128 of a 32-bit value. */
 	s32(value: number): void {
 		value |= 0;
-		for (;;) {
-			const low = value & 0x7f;
+		while (value < -0x40 || value >= 0x40) {
+			this.u8((value & 0x7f) | 0x80);
 			value >>= 7;
-			if ((value === 0 && (low & 0x40) === 0) || (value === -1 && (low & 0x40) !== 0)) {
-				this.u8(low);
-				return;
-			}
-			this.u8(low | 0x80);
 		}
+		this.u8(value & 0x7f);
 	}
 
 	/** Signed LEB128 of a 64-bit value. */
-	s64(value: bigint): void {
-		if (value >= -0x8000_0000n && value <= 0x7fff_ffffn) {
-			this.s32(Number(value));
-			return;
-		}
-		let rest = BigInt.asIntN(64, value);
-		for (;;) {
-			const low = Number(rest & 0x7fn);
-			rest >>= 7n;
-			if ((rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0)) {
-				this.u8(low);
+	s64(value: bigint | number): void {
+		if (typeof value === "number") {
+			if (value === (value | 0)) {
+				this.s32(value);
 				return;
 			}
-			this.u8(low | 0x80);
+			value = BigInt(value);
 		}
+		let rest = BigInt.asIntN(64, value);
+		while (rest < -0x40n || rest >= 0x40n) {
+			this.u8(Number(rest & 0x7fn) | 0x80);
+			rest >>= 7n;
+		}
+		this.u8(Number(rest & 0x7fn));
 	}
 
 	raw(bytes: Uint8Array | readonly number[]): void {
-		this.#reserve(bytes.length);
+		if (this.#length + bytes.length > this.#bytes.length) this.#grow(bytes.length);
 		this.#bytes.set(bytes, this.#length);
 		this.#length += bytes.length;
 	}

@@ -1,99 +1,102 @@
 import { OP, type OpName, type ValueType } from "./opcodes.ts";
 
-const NONE: readonly Expr[] = [];
-
 /**
  * A pure expression tree, emitted where it is used. Trees that read a mutable local or memory are valid only until that
- * changes; `FunctionBuilder.let` pins a value down.
+ * changes; `FunctionBuilder.let` pins a value down. One class with the same fields for every kind: making and walking these is most
+ * of what translating costs.
  */
-export interface Expr {
+export class Expr {
 	readonly type: ValueType;
 	readonly op: number;
-	readonly args: readonly Expr[];
-	/** Constant value, local number, memory offset or lane. */
+	readonly a: Expr | undefined;
+	readonly b: Expr | undefined;
+	readonly c: Expr | undefined;
+	/** Constant value, local number, memory offset or lane. A 64-bit constant is a number wherever that is exact. */
 	readonly imm: number | bigint | Uint8Array | undefined;
-	/** log2 of a memory access's alignment hint. */
-	readonly align: number;
+
+	constructor(type: ValueType, op: number, a: Expr | undefined, b: Expr | undefined, c: Expr | undefined, imm: Expr["imm"]) {
+		this.type = type;
+		this.op = op;
+		this.a = a;
+		this.b = b;
+		this.c = c;
+		this.imm = imm;
+	}
 }
 
-function node(type: ValueType, op: number, args: readonly Expr[], imm?: number | bigint | Uint8Array, align = 0): Expr {
-	return { type, op, args, imm, align };
+function leaf(type: ValueType, op: number, imm: Expr["imm"]): Expr {
+	return new Expr(type, op, undefined, undefined, undefined, imm);
 }
 
 /** Constants from −64 to 255 are made once: they are most of all. */
 const SMALL_FIRST = -64;
 const SMALL_COUNT = 320;
-const smallI32 = Array.from({ length: SMALL_COUNT }, (_, n) => node("i32", OP.i32Const, NONE, n + SMALL_FIRST));
-const smallI64 = Array.from({ length: SMALL_COUNT }, (_, n) => node("i64", OP.i64Const, NONE, BigInt(n + SMALL_FIRST)));
+const smallI32 = Array.from({ length: SMALL_COUNT }, (_, n) => leaf("i32", OP.i32Const, n + SMALL_FIRST));
+const smallI64 = Array.from({ length: SMALL_COUNT }, (_, n) => leaf("i64", OP.i64Const, n + SMALL_FIRST));
 
 export function i32(value: number): Expr {
-	const small = smallI32[value - SMALL_FIRST];
-	return small ?? node("i32", OP.i32Const, NONE, value | 0);
+	if (value >= SMALL_FIRST && value < SMALL_FIRST + SMALL_COUNT) return smallI32[value - SMALL_FIRST] as Expr;
+	return leaf("i32", OP.i32Const, value | 0);
 }
 
 export function i64(value: bigint | number): Expr {
-	if (typeof value === "number") {
-		const small = smallI64[value - SMALL_FIRST];
-		if (small !== undefined) return small;
-	}
-	return node("i64", OP.i64Const, NONE, BigInt.asIntN(64, BigInt(value)));
+	if (typeof value === "bigint") {
+		const cut = BigInt.asIntN(64, value);
+		const plain = Number(cut);
+		if (!Number.isSafeInteger(plain)) return leaf("i64", OP.i64Const, cut);
+		value = plain;
+	} else if (!Number.isSafeInteger(value)) return i64(BigInt(value));
+	if (value >= SMALL_FIRST && value < SMALL_FIRST + SMALL_COUNT) return smallI64[value - SMALL_FIRST] as Expr;
+	return leaf("i64", OP.i64Const, value);
 }
 
 export function v128(bytes: Uint8Array): Expr {
-	return node("v128", OP.v128Const, NONE, bytes);
+	return leaf("v128", OP.v128Const, bytes);
 }
 
 export function f64Const(value: number): Expr {
-	return node("f64", OP.f64Const, NONE, value);
+	return leaf("f64", OP.f64Const, value);
 }
 
 export function f32Const(value: number): Expr {
-	return node("f32", OP.f32Const, NONE, value);
+	return leaf("f32", OP.f32Const, value);
 }
 
+/** Locals read again and again; made once for all functions. */
+const KEPT_LOCALS = 256;
+const localsRead: Record<ValueType, (Expr | undefined)[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+
 export function localGet(type: ValueType, local: number): Expr {
-	return node(type, OP.localGet, NONE, local);
+	const kept = localsRead[type];
+	const known = kept[local];
+	if (known !== undefined) return known;
+	const made = leaf(type, OP.localGet, local);
+	if (local < KEPT_LOCALS) {
+		while (kept.length < local) kept.push(undefined);
+		kept[local] = made;
+	}
+	return made;
 }
 
 export function isConst(e: Expr): boolean {
 	return e.op === OP.i32Const || e.op === OP.i64Const;
 }
 
-/** Any memory load by name; `address` is an i32. */
-export function loadOp(name: OpName, address: Expr, offset = 0): Expr {
-	if (address.op === OP.i32Const && (address.imm as number) >= 0) {
-		const total = (address.imm as number) + offset;
-		if (total < 0x7fff_ffff) return node(resultType(name), OP[name], [i32(0)], total);
-	}
-	return node(resultType(name), OP[name], [address], offset);
+/** What is known of an instruction by its name. */
+interface Known {
+	readonly code: number;
+	readonly type: ValueType;
 }
 
-/** A lane instruction: `imm` is the lane. */
-export function laneOp(name: OpName, lane: number, ...args: Expr[]): Expr {
-	return node(resultType(name), OP[name], args, lane);
-}
-
-export function shuffle(a: Expr, b: Expr, lanes: Uint8Array): Expr {
-	return node("v128", OP.i8x16Shuffle, [a, b], lanes);
-}
-
-export function select(condition: Expr, ifTrue: Expr, ifFalse: Expr): Expr {
-	if (condition.op === OP.i32Const) return condition.imm !== 0 ? ifTrue : ifFalse;
-	return node(ifTrue.type, OP.select, [ifTrue, ifFalse, condition]);
-}
-
-const results = new Map<OpName, ValueType>();
+const known = new Map<string, Known>();
+for (const [name, code] of Object.entries(OP)) known.set(name, { code, type: workOutType(name) });
 
 /** The type an instruction leaves, from its name. */
 export function resultType(name: OpName): ValueType {
-	const known = results.get(name);
-	if (known !== undefined) return known;
-	const type = workOutType(name);
-	results.set(name, type);
-	return type;
+	return (known.get(name) as Known).type;
 }
 
-function workOutType(name: OpName): ValueType {
+function workOutType(name: string): ValueType {
 	if (/^(i8x16|i16x8|i32x4|i64x2|f32x4|f64x2)/.test(name)) {
 		if (/ExtractLane/.test(name))
 			return name.startsWith("f64") ? "f64" : name.startsWith("f32") ? "f32" : name.startsWith("i64") ? "i64" : "i32";
@@ -104,127 +107,206 @@ function workOutType(name: OpName): ValueType {
 	return name.slice(0, 3) as ValueType;
 }
 
-const big = (e: Expr): bigint => e.imm as bigint;
-const num = (e: Expr): number => e.imm as number;
+/** Any memory load by name; `address` is an i32. */
+export function loadOp(name: OpName, address: Expr, offset = 0): Expr {
+	const { code, type } = known.get(name) as Known;
+	if (address.op === OP.i32Const && (address.imm as number) >= 0) {
+		const total = (address.imm as number) + offset;
+		if (total < 0x7fff_ffff) return new Expr(type, code, i32(0), undefined, undefined, total);
+	}
+	return new Expr(type, code, address, undefined, undefined, offset);
+}
+
+/** A lane instruction: `imm` is the lane. */
+export function laneOp(name: OpName, lane: number, a: Expr, b?: Expr): Expr {
+	const { code, type } = known.get(name) as Known;
+	return new Expr(type, code, a, b, undefined, lane);
+}
+
+export function shuffle(a: Expr, b: Expr, lanes: Uint8Array): Expr {
+	return new Expr("v128", OP.i8x16Shuffle, a, b, undefined, lanes);
+}
+
+export function select(condition: Expr, ifTrue: Expr, ifFalse: Expr): Expr {
+	if (condition.op === OP.i32Const) return condition.imm !== 0 ? ifTrue : ifFalse;
+	return new Expr(ifTrue.type, OP.select, ifTrue, ifFalse, condition, undefined);
+}
 
 /** Any instruction without immediates, with the folding that keeps generated code small. */
-export function op(name: OpName, ...args: Expr[]): Expr {
-	const [a, b] = args;
-	if (a !== undefined && isConst(a) && (b === undefined || isConst(b))) {
-		const folded = fold(name, a, b);
-		if (folded !== undefined) return folded;
-	}
-	if (a !== undefined && b !== undefined) {
-		const simpler = identity(name, a, b);
-		if (simpler !== undefined) return simpler;
-	} else if (a !== undefined) {
-		// Wrapping what was just extended.
-		if (name === "i32WrapI64" && (a.op === OP.i64ExtendI32U || a.op === OP.i64ExtendI32S)) return a.args[0] as Expr;
-	}
-	return node(resultType(name), OP[name], args);
+export function op(name: OpName, ...args: readonly Expr[]): Expr;
+export function op(name: OpName, a?: Expr, b?: Expr, c?: Expr): Expr {
+	return make(known.get(name) as Known, a as Expr, b, c);
 }
 
-const both = (...names: string[]): ReadonlySet<string> => new Set(names.flatMap((name) => [`i32${name}`, `i64${name}`]));
-const UNCHANGED_BY_ZERO = both("Add", "Sub", "Or", "Xor", "Shl", "ShrS", "ShrU", "Rotl", "Rotr");
-const ZERO_LEAVES = both("Add", "Or", "Xor");
+const INTEGER_OPS = [
+	...(["Add", "Sub", "Mul", "And", "Or", "Xor", "Shl", "ShrS", "ShrU", "Rotl", "Rotr", "DivS", "DivU", "RemS", "RemU"] as const),
+	...(["Clz", "Ctz", "Popcnt", "Eqz", "Eq", "Ne", "LtS", "LtU", "GtS", "GtU", "LeS", "LeU", "GeS", "GeU"] as const),
+];
+/** Instructions that i32 and i64 have both. */
+export type IntegerOp = (typeof INTEGER_OPS)[number];
 
-function identity(name: OpName, a: Expr, b: Expr): Expr | undefined {
-	if (isConst(b)) {
-		const zero = b.imm === 0 || b.imm === 0n;
-		if (zero && UNCHANGED_BY_ZERO.has(name)) return a;
-		if (name === "i32And" && b.imm === -1) return a;
-		if (name === "i64And" && b.imm === -1n) return a;
-		// Fold a chain of additions of constants.
-		if (name === "i64Add" && a.op === OP.i64Add && isConst(a.args[1] as Expr))
-			return op("i64Add", a.args[0] as Expr, i64(big(a.args[1] as Expr) + big(b)));
-		if (name === "i32Add" && a.op === OP.i32Add && isConst(a.args[1] as Expr))
-			return op("i32Add", a.args[0] as Expr, i32(num(a.args[1] as Expr) + num(b)));
-		// A mask of a mask.
-		if (name === "i32And" && a.op === OP.i32And && isConst(a.args[1] as Expr))
-			return op("i32And", a.args[0] as Expr, i32(num(a.args[1] as Expr) & num(b)));
-	}
-	if (isConst(a) && (a.imm === 0 || a.imm === 0n) && ZERO_LEAVES.has(name)) return b;
-	return undefined;
+const narrow = new Map<string, Known>();
+const wide = new Map<string, Known>();
+for (const name of INTEGER_OPS) {
+	narrow.set(name, known.get(`i32${name}`) as Known);
+	wide.set(name, known.get(`i64${name}`) as Known);
 }
 
-function fold(name: OpName, a: Expr, b: Expr | undefined): Expr | undefined {
+/** `integer("i64", "Add", a, b)`: as `op`, where the type is found out. */
+export function integer(type: ValueType, name: IntegerOp, a: Expr, b?: Expr): Expr {
+	return make((type === "i64" ? wide : narrow).get(name) as Known, a, b, undefined);
+}
+
+function make({ code, type }: Known, a: Expr, b: Expr | undefined, c: Expr | undefined): Expr {
 	if (b === undefined) {
-		switch (name) {
-			case "i32WrapI64":
-				return i32(Number(BigInt.asIntN(32, big(a))));
-			case "i64ExtendI32S":
-				return i64(BigInt(num(a)));
-			case "i64ExtendI32U":
-				return i64(BigInt(num(a) >>> 0));
-			case "i32Eqz":
-				return i32(num(a) === 0 ? 1 : 0);
-			case "i64Eqz":
-				return i32(big(a) === 0n ? 1 : 0);
-			case "i32Extend8S":
-				return i32((num(a) << 24) >> 24);
-			case "i32Extend16S":
-				return i32((num(a) << 16) >> 16);
-			case "i64Extend32S":
-				return i64(BigInt.asIntN(32, big(a)));
-			case "i64Extend16S":
-				return i64(BigInt.asIntN(16, big(a)));
-			case "i64Extend8S":
-				return i64(BigInt.asIntN(8, big(a)));
-			default:
-				return undefined;
+		if (a.op === OP.i32Const || a.op === OP.i64Const) {
+			const folded = foldOne(code, a.imm as number | bigint);
+			if (folded !== undefined) return folded;
 		}
-	}
-	if (name.startsWith("i32")) {
-		const x = num(a);
-		const y = num(b);
-		switch (name) {
-			case "i32Add":
-				return i32(x + y);
-			case "i32Sub":
-				return i32(x - y);
-			case "i32And":
-				return i32(x & y);
-			case "i32Or":
-				return i32(x | y);
-			case "i32Xor":
-				return i32(x ^ y);
-			case "i32Shl":
-				return i32(x << y);
-			case "i32ShrU":
-				return i32(x >>> y);
-			case "i32ShrS":
-				return i32(x >> y);
-			case "i32Mul":
-				return i32(Math.imul(x, y));
-			case "i32Eq":
-				return i32(x === y ? 1 : 0);
-			case "i32Ne":
-				return i32(x !== y ? 1 : 0);
-			default:
-				return undefined;
+		// Wrapping what was just extended.
+		if (code === OP.i32WrapI64 && (a.op === OP.i64ExtendI32U || a.op === OP.i64ExtendI32S)) return a.a as Expr;
+	} else if (b.op === OP.i32Const || b.op === OP.i64Const) {
+		if (a.op === OP.i32Const || a.op === OP.i64Const) {
+			const folded = fold(code, a.imm as number | bigint, b.imm as number | bigint);
+			if (folded !== undefined) return folded;
 		}
+		const simpler = withConstant(code, a, b);
+		if (simpler !== undefined) return simpler;
 	}
-	const x = big(a);
-	const y = big(b);
-	switch (name) {
-		case "i64Add":
-			return i64(x + y);
-		case "i64Sub":
-			return i64(x - y);
-		case "i64And":
-			return i64(x & y);
-		case "i64Or":
-			return i64(x | y);
-		case "i64Xor":
-			return i64(x ^ y);
-		case "i64Shl":
-			return i64(x << (y & 63n));
-		case "i64ShrU":
-			return i64(BigInt.asUintN(64, x) >> (y & 63n));
-		case "i64ShrS":
-			return i64(x >> (y & 63n));
-		case "i64Eq":
-			return i32(x === y ? 1 : 0);
+	if (b !== undefined && a.imm === 0 && (a.op === OP.i32Const || a.op === OP.i64Const) && doesZeroLeave(code)) return b;
+	return new Expr(type, code, a, b, c, undefined);
+}
+
+/** Adding, or-ing, xor-ing something to zero gives that. */
+function doesZeroLeave(code: number): boolean {
+	return code === OP.i32Add || code === OP.i64Add || code === OP.i32Or || code === OP.i64Or || code === OP.i32Xor || code === OP.i64Xor;
+}
+
+/** With a constant on the right. */
+function withConstant(code: number, a: Expr, b: Expr): Expr | undefined {
+	const value = b.imm as number | bigint;
+	switch (code) {
+		case OP.i32Add:
+		case OP.i64Add:
+			if (value === 0) return a;
+			// A chain of additions of constants.
+			if (a.op === code && isConst(a.b as Expr)) {
+				const sum = fold(code, (a.b as Expr).imm as number | bigint, value) as Expr;
+				return code === OP.i32Add ? op("i32Add", a.a as Expr, sum) : op("i64Add", a.a as Expr, sum);
+			}
+			return undefined;
+		case OP.i32And:
+			if (value === -1) return a;
+			// A mask of a mask.
+			if (a.op === code && isConst(a.b as Expr)) return op("i32And", a.a as Expr, fold(code, (a.b as Expr).imm as number, value) as Expr);
+			return undefined;
+		case OP.i64And:
+			return value === -1 ? a : undefined;
+		case OP.i32Sub:
+		case OP.i64Sub:
+		case OP.i32Or:
+		case OP.i64Or:
+		case OP.i32Xor:
+		case OP.i64Xor:
+		case OP.i32Shl:
+		case OP.i64Shl:
+		case OP.i32ShrS:
+		case OP.i64ShrS:
+		case OP.i32ShrU:
+		case OP.i64ShrU:
+		case OP.i32Rotl:
+		case OP.i64Rotl:
+		case OP.i32Rotr:
+		case OP.i64Rotr:
+			return value === 0 ? a : undefined;
+		default:
+			return undefined;
+	}
+}
+
+const bit = (isSet: boolean): Expr => (isSet ? i32(1) : i32(0));
+
+function foldOne(code: number, value: number | bigint): Expr | undefined {
+	switch (code) {
+		case OP.i32WrapI64:
+			return i32(typeof value === "number" ? value | 0 : Number(BigInt.asIntN(32, value)));
+		case OP.i64ExtendI32S:
+			return i64(value);
+		case OP.i64ExtendI32U:
+			return i64((value as number) >>> 0);
+		case OP.i32Eqz:
+		case OP.i64Eqz:
+			return bit(value === 0);
+		case OP.i32Extend8S:
+			return i32(((value as number) << 24) >> 24);
+		case OP.i32Extend16S:
+			return i32(((value as number) << 16) >> 16);
+		case OP.i64Extend32S:
+			return i64(BigInt.asIntN(32, BigInt(value)));
+		case OP.i64Extend16S:
+			return i64(BigInt.asIntN(16, BigInt(value)));
+		case OP.i64Extend8S:
+			return i64(BigInt.asIntN(8, BigInt(value)));
+		default:
+			return undefined;
+	}
+}
+
+function fold(code: number, x: number | bigint, y: number | bigint): Expr | undefined {
+	if (code >= OP.i64Eqz && (code < OP.i32Clz || code >= OP.i64Clz)) return fold64(code, x, y);
+	const [a, b] = [x as number, y as number];
+	switch (code) {
+		case OP.i32Add:
+			return i32((a + b) | 0);
+		case OP.i32Sub:
+			return i32((a - b) | 0);
+		case OP.i32And:
+			return i32(a & b);
+		case OP.i32Or:
+			return i32(a | b);
+		case OP.i32Xor:
+			return i32(a ^ b);
+		case OP.i32Shl:
+			return i32(a << b);
+		case OP.i32ShrU:
+			return i32((a >>> b) | 0);
+		case OP.i32ShrS:
+			return i32(a >> b);
+		case OP.i32Mul:
+			return i32(Math.imul(a, b));
+		case OP.i32Eq:
+			return bit(a === b);
+		case OP.i32Ne:
+			return bit(a !== b);
+		default:
+			return undefined;
+	}
+}
+
+function fold64(code: number, x: number | bigint, y: number | bigint): Expr | undefined {
+	if (code === OP.i64Eq) return bit(x === y);
+	if (typeof x === "number" && typeof y === "number") {
+		if (code === OP.i64Add) return i64(Number.isSafeInteger(x + y) ? x + y : BigInt(x) + BigInt(y));
+		if (code === OP.i64And && x === (x | 0) && y === (y | 0)) return i64(x & y);
+	}
+	const [a, b] = [BigInt(x), BigInt(y)];
+	switch (code) {
+		case OP.i64Add:
+			return i64(a + b);
+		case OP.i64Sub:
+			return i64(a - b);
+		case OP.i64And:
+			return i64(a & b);
+		case OP.i64Or:
+			return i64(a | b);
+		case OP.i64Xor:
+			return i64(a ^ b);
+		case OP.i64Shl:
+			return i64(a << (b & 63n));
+		case OP.i64ShrU:
+			return i64(BigInt.asUintN(64, a) >> (b & 63n));
+		case OP.i64ShrS:
+			return i64(a >> (b & 63n));
 		default:
 			return undefined;
 	}

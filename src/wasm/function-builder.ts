@@ -1,6 +1,6 @@
-import { assert } from "../base/assert.ts";
+import { InternalError } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
-import { type Expr, isConst, localGet } from "./expr.ts";
+import { type Expr, localGet } from "./expr.ts";
 import { OP, type OpName, TYPE_CODE, type ValueType } from "./opcodes.ts";
 
 /** A place a branch can go: counted from the outermost block, so that it stays valid however deep the code gets. */
@@ -10,20 +10,35 @@ export interface Label {
 
 const scratch = new DataView(new ArrayBuffer(8));
 
+/** Code of functions under way: taken over from finished ones, since most of what is written is written for a moment. */
+const spareSinks: ByteSink[] = [];
+const CODE_ROOM = 8192;
+/** Of them, so many are kept. */
+const MAX_SPARE = 16;
+
 /** One function's body: statements are written as they are called, expressions as trees. */
 export class FunctionBuilder {
-	readonly code = new ByteSink();
+	readonly code: ByteSink;
 	readonly paramTypes: readonly ValueType[];
 	readonly resultType: ValueType | undefined;
-	readonly #localTypes: ValueType[] = [];
+	/** Of parameters and locals. */
+	readonly #types: ValueType[];
 	/** Temporaries that may be used again, by type, and those handed out since `beginScope`. */
 	readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
-	#scope: number[] | undefined;
+	readonly #scope: number[] = [];
+	#isInScope = false;
 	#depth = 0;
 
 	constructor(paramTypes: readonly ValueType[], resultType?: ValueType) {
 		this.paramTypes = paramTypes;
 		this.resultType = resultType;
+		this.#types = [...paramTypes];
+		this.code = spareSinks.pop() ?? new ByteSink(CODE_ROOM);
+	}
+
+	/** Bytes of code so far. */
+	get length(): number {
+		return this.code.length;
 	}
 
 	param(index: number): Expr {
@@ -32,35 +47,36 @@ export class FunctionBuilder {
 
 	/** From here to `endScope`, temporaries are recycled: nothing may keep them beyond. Keeps big functions' local counts small. */
 	beginScope(): void {
-		this.#scope = [];
+		this.#isInScope = true;
+		this.#scope.length = 0;
 	}
 
 	endScope(): void {
-		for (const local of this.#scope ?? []) this.#free[this.localType(local)].push(local);
-		this.#scope = undefined;
+		if (!this.#isInScope) return;
+		this.#isInScope = false;
+		const scope = this.#scope;
+		for (let i = 0; i < scope.length; i++) {
+			const local = scope[i] as number;
+			this.#free[this.localType(local)].push(local);
+		}
+		scope.length = 0;
 	}
 
 	/** A temporary: as `local`, but its initial value is undefined, and within a scope it is recycled. */
 	temporary(type: ValueType): number {
-		if (this.#scope === undefined) return this.local(type);
+		if (!this.#isInScope) return this.local(type);
 		const local = this.#free[type].pop() ?? this.local(type);
 		this.#scope.push(local);
 		return local;
 	}
 
-	/** Takes over another builder's locals, number for number (this one has none yet). */
-	adoptLocals(other: FunctionBuilder): void {
-		this.#localTypes.push(...other.#localTypes);
-	}
-
 	/** A fresh local, zero at function entry; returns its number. */
 	local(type: ValueType): number {
-		this.#localTypes.push(type);
-		return this.paramTypes.length + this.#localTypes.length - 1;
+		return this.#types.push(type) - 1;
 	}
 
 	localType(local: number): ValueType {
-		return (local < this.paramTypes.length ? this.paramTypes[local] : this.#localTypes[local - this.paramTypes.length]) as ValueType;
+		return this.#types[local] as ValueType;
 	}
 
 	get(local: number): Expr {
@@ -68,43 +84,55 @@ export class FunctionBuilder {
 	}
 
 	set(local: number, value: Expr): void {
-		assert(value.type === this.localType(local), `local ${local} is ${this.localType(local)}, value is ${value.type}`);
+		if (value.type !== this.localType(local)) throw new InternalError(`local ${local} is ${this.localType(local)}, value is ${value.type}`);
 		this.emit(value);
-		this.code.u8(OP.localSet);
-		this.code.u32(local);
+		this.#local(OP.localSet, local);
+	}
+
+	#local(opcode: number, local: number): void {
+		if (local < 0x80) this.code.pair(opcode, local);
+		else {
+			this.code.u8(opcode);
+			this.code.u32(local);
+		}
+	}
+
+	/** What the last instruction has left, kept in a temporary. */
+	#keep(type: ValueType): Expr {
+		const local = this.temporary(type);
+		this.#local(OP.localSet, local);
+		return localGet(type, local);
 	}
 
 	/** Evaluates now, once; the returned expression may be used any number of times. */
 	let(value: Expr): Expr {
-		if (isConst(value)) return value;
+		if (value.op === OP.i32Const || value.op === OP.i64Const) return value;
 		const local = this.temporary(value.type);
-		this.set(local, value);
-		return this.get(local);
+		this.emit(value);
+		this.#local(OP.localSet, local);
+		return localGet(value.type, local);
 	}
 
 	/** `name` is a store instruction. */
 	store(name: OpName, address: Expr, value: Expr, offset = 0): void {
 		if (address.op === OP.i32Const && (address.imm as number) > 0) {
 			offset += address.imm as number;
-			this.code.u8(OP.i32Const);
-			this.code.s32(0);
+			this.code.pair(OP.i32Const, 0);
 		} else this.emit(address);
 		this.emit(value);
 		this.#opcode(OP[name]);
-		this.code.u32(0);
+		this.code.u8(0);
 		this.code.u32(offset);
 	}
 
 	block(body: (label: Label) => void): void {
-		this.code.u8(OP.block);
-		this.code.u8(0x40);
+		this.code.pair(OP.block, 0x40);
 		this.#nest(body);
 	}
 
 	/** Branching to the label starts the body again. */
 	loop(body: (label: Label) => void): void {
-		this.code.u8(OP.loop);
-		this.code.u8(0x40);
+		this.code.pair(OP.loop, 0x40);
 		this.#nest(body);
 	}
 
@@ -122,8 +150,7 @@ export class FunctionBuilder {
 			return;
 		}
 		this.emit(condition);
-		this.code.u8(OP.if);
-		this.code.u8(0x40);
+		this.code.pair(OP.if, 0x40);
 		this.#depth++;
 		then();
 		if (otherwise !== undefined) {
@@ -169,10 +196,7 @@ export class FunctionBuilder {
 	/** Calls now and keeps the result. */
 	callLet(functionIndex: number, type: ValueType, args: readonly Expr[]): Expr {
 		this.call(functionIndex, args);
-		const local = this.temporary(type);
-		this.code.u8(OP.localSet);
-		this.code.u32(local);
-		return this.get(local);
+		return this.#keep(type);
 	}
 
 	callIndirectLet(typeIndex: number, type: ValueType, args: readonly Expr[], callee: Expr): Expr {
@@ -181,10 +205,7 @@ export class FunctionBuilder {
 		this.code.u8(OP.callIndirect);
 		this.code.u32(typeIndex);
 		this.code.u32(0);
-		const local = this.temporary(type);
-		this.code.u8(OP.localSet);
-		this.code.u32(local);
-		return this.get(local);
+		return this.#keep(type);
 	}
 
 	returnCall(functionIndex: number, args: readonly Expr[]): void {
@@ -221,10 +242,7 @@ export class FunctionBuilder {
 		this.#opcode(OP[name]);
 		this.code.u32(log2Bytes);
 		this.code.u32(0);
-		const local = this.temporary(type);
-		this.code.u8(OP.localSet);
-		this.code.u32(local);
-		return this.get(local);
+		return this.#keep(type);
 	}
 
 	unreachable(): void {
@@ -240,44 +258,87 @@ export class FunctionBuilder {
 	}
 
 	emit(e: Expr): void {
-		for (const arg of e.args) this.emit(arg);
-		this.#opcode(e.op);
-		const imm = e.imm;
-		if (imm === undefined) return;
-		const code = this.code;
-		if (e.op === OP.i32Const) code.s32(imm as number);
-		else if (e.op === OP.i64Const) code.s64(imm as bigint);
-		else if (e.op === OP.localGet || e.op === OP.globalGet) code.u32(imm as number);
-		else if (e.op === OP.f64Const) {
-			scratch.setFloat64(0, imm as number, true);
-			for (let i = 0; i < 8; i++) code.u8(scratch.getUint8(i));
-		} else if (e.op === OP.f32Const) {
-			scratch.setFloat32(0, imm as number, true);
-			for (let i = 0; i < 4; i++) code.u8(scratch.getUint8(i));
-		} else if (imm instanceof Uint8Array) code.raw(imm);
-		else if (isMemory(e.op)) {
-			code.u32(e.align);
-			code.u32(imm as number);
-		} else code.u8(imm as number); // a lane
+		if (e.a !== undefined) {
+			this.emit(e.a);
+			if (e.b !== undefined) {
+				this.emit(e.b);
+				if (e.c !== undefined) this.emit(e.c);
+			}
+		}
+		const opcode = e.op;
+		if (opcode === OP.localGet) this.#local(opcode, e.imm as number);
+		else if (e.imm === undefined) {
+			if (opcode < 0x100) this.code.u8(opcode);
+			else this.#opcode(opcode);
+		} else this.#withImmediate(opcode, e.imm);
 	}
 
-	/** The body with its local declarations, as the code section wants it. */
-	finish(): ByteSink {
-		const head = new ByteSink();
-		const runs: { type: ValueType; count: number }[] = [];
-		for (const type of this.#localTypes) {
-			const last = runs.at(-1);
-			if (last?.type === type) last.count++;
-			else runs.push({ type, count: 1 });
+	#withImmediate(opcode: number, imm: number | bigint | Uint8Array): void {
+		const code = this.code;
+		if (opcode === OP.i32Const) {
+			code.u8(opcode);
+			code.s32(imm as number);
+		} else if (opcode === OP.i64Const) {
+			code.u8(opcode);
+			code.s64(imm as bigint | number);
+		} else if (isMemory(opcode)) {
+			if (opcode < 0x100) code.pair(opcode, 0);
+			else {
+				this.#opcode(opcode);
+				code.u8(0);
+			}
+			code.u32(imm as number);
+		} else if (opcode === OP.f64Const) {
+			code.u8(opcode);
+			scratch.setFloat64(0, imm as number, true);
+			for (let i = 0; i < 8; i++) code.u8(scratch.getUint8(i));
+		} else if (opcode === OP.f32Const) {
+			code.u8(opcode);
+			scratch.setFloat32(0, imm as number, true);
+			for (let i = 0; i < 4; i++) code.u8(scratch.getUint8(i));
+		} else {
+			this.#opcode(opcode);
+			if (imm instanceof Uint8Array) code.raw(imm);
+			else if (opcode === OP.globalGet) code.u32(imm as number);
+			else code.u8(imm as number); // a lane
 		}
-		head.u32(runs.length);
-		for (const run of runs) {
-			head.u32(run.count);
-			head.u8(TYPE_CODE[run.type]);
+	}
+
+	/** What is written meanwhile comes before everything else. */
+	atStart(write: () => void): void {
+		const body = this.code.take();
+		this.code.clear();
+		write();
+		this.code.raw(body);
+	}
+
+	/** Appends the body with its local declarations, as the code section wants it, and is done. */
+	finish(out: ByteSink): void {
+		const head = spareSinks.pop() ?? new ByteSink(CODE_ROOM);
+		this.#declareLocals(head);
+		out.u32(head.length + this.code.length + 1);
+		out.append(head);
+		out.append(this.code);
+		out.u8(OP.end);
+		for (const sink of [head, this.code]) {
+			sink.clear();
+			if (spareSinks.length < MAX_SPARE) spareSinks.push(sink);
 		}
-		head.append(this.code);
-		head.u8(OP.end);
-		return head;
+	}
+
+	#declareLocals(head: ByteSink): void {
+		const types = this.#types;
+		const first = this.paramTypes.length;
+		let runs = 0;
+		for (let i = first; i < types.length; i++) if (i === first || types[i] !== types[i - 1]) runs++;
+		head.u32(runs);
+		for (let i = first; i < types.length; ) {
+			let end = i + 1;
+			while (end < types.length && types[end] === types[i]) end++;
+			head.u32(end - i);
+			head.u8(TYPE_CODE[types[i] as ValueType]);
+			i = end;
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ export class ModuleBuilder {
 	#importCount = 0;
 	#functionImports = 0;
 	readonly #functionTypes: number[] = [];
-	readonly #bodies: (ByteSink | undefined)[] = [];
+	readonly #bodies: (FunctionBuilder | undefined)[] = [];
 	readonly #exports: { name: string; index: number }[] = [];
 	readonly #names: { name: string; index: number }[] = [];
 
@@ -74,7 +74,7 @@ export class ModuleBuilder {
 	}
 
 	define(index: number, body: FunctionBuilder): void {
-		this.#bodies[index - this.#functionImports] = body.finish();
+		this.#bodies[index - this.#functionImports] = body;
 	}
 
 	function(body: FunctionBuilder): number {
@@ -93,7 +93,8 @@ export class ModuleBuilder {
 	}
 
 	finish(): Uint8Array {
-		const out = new ByteSink();
+		const codeBytes = this.#bodies.reduce((sum, body) => sum + (body?.length ?? 0), 1024);
+		const out = new ByteSink(codeBytes + 4096);
 		out.raw([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 		this.#section(out, 1, this.#typeBytes.length, (sink) => {
 			for (const type of this.#typeBytes) sink.append(type);
@@ -109,13 +110,18 @@ export class ModuleBuilder {
 				sink.u32(index);
 			}
 		});
-		this.#section(out, 10, this.#bodies.length, (sink) => {
-			for (const body of this.#bodies) {
-				assert(body !== undefined, "a declared function has no body");
-				sink.u32(body.length);
-				sink.append(body);
-			}
-		});
+		this.#section(
+			out,
+			10,
+			this.#bodies.length,
+			(sink) => {
+				for (const body of this.#bodies) {
+					assert(body !== undefined, "a declared function has no body");
+					body.finish(sink);
+				}
+			},
+			codeBytes,
+		);
 		if (this.#names.length > 0) this.#nameSection(out);
 		return out.take();
 	}
@@ -138,9 +144,9 @@ export class ModuleBuilder {
 		out.append(content);
 	}
 
-	#section(out: ByteSink, id: number, count: number, write: (sink: ByteSink) => void): void {
+	#section(out: ByteSink, id: number, count: number, write: (sink: ByteSink) => void, room = 256): void {
 		if (count === 0) return;
-		const sink = new ByteSink();
+		const sink = new ByteSink(room);
 		sink.u32(count);
 		write(sink);
 		out.u8(id);

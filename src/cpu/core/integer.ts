@@ -1,4 +1,4 @@
-import { type Expr, i32, i64, op, select } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { at } from "../state/layout.ts";
 import { defineCore } from "./registry.ts";
@@ -71,12 +71,12 @@ defineCore("divide128S", ["i32", "i64", "i64", "i64"], "i32", (f, calls) => {
 	const absoluteBy = f.let(op("i64Sub", op("i64Xor", by, divisorSign), divisorSign));
 	f.if(f.callLet(calls.index("divide128U"), "i32", [cpu, absoluteLow, absoluteHigh, absoluteBy]), () => f.return(i32(1)));
 	const sign = f.let(op("i64Xor", dividendSign, divisorSign));
-	const quotient = f.let({ type: "i64", op: 0x29, args: [cpu], imm: at("arg0"), align: 0 });
+	const quotient = f.let(loadOp("i64Load", cpu, at("arg0")));
 	const signed = f.let(op("i64Sub", op("i64Xor", quotient, sign), sign));
 	// Of a magnitude beyond 2^63 - 1 only -2^63 itself fits.
 	f.if(op("i32And", op("i64Ne", quotient, i64(0)), op("i64LtS", op("i64Xor", signed, sign), i64(0))), () => f.return(i32(1)));
 	f.store("i64Store", cpu, signed, at("arg0"));
-	const remainder = f.let({ type: "i64", op: 0x29, args: [cpu], imm: at("arg1"), align: 0 });
+	const remainder = f.let(loadOp("i64Load", cpu, at("arg1")));
 	f.store("i64Store", cpu, op("i64Sub", op("i64Xor", remainder, dividendSign), dividendSign), at("arg1"));
 	f.return(i32(0));
 	f.unreachable();

@@ -1,4 +1,4 @@
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, laneOp, loadOp, op } from "../../wasm/expr.ts";
 import type { MemOperand } from "../../x86/decode/insn.ts";
 import { at } from "../state/layout.ts";
 import type { ModifyPlace } from "./core-ops.ts";
@@ -122,11 +122,7 @@ export abstract class Ops extends MemoryOps {
 			return operand.bytes === 8 ? mantissa : op("i32WrapI64", mantissa);
 		}
 		const whole = this.f.let(this.xmmGet({ operand: n }));
-		return this.f.let(
-			operand.bytes === 8
-				? { type: "i64", op: 0xfd01d, args: [whole], imm: 0, align: 0 }
-				: { type: "i32", op: 0xfd01b, args: [whole], imm: 0, align: 0 },
-		);
+		return this.f.let(laneOp(operand.bytes === 8 ? "i64x2ExtractLane" : "i32x4ExtractLane", 0, whole));
 	}
 
 	/** An MMX operand (register or 8-byte memory) as i64. */

@@ -1,8 +1,7 @@
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
-import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
+import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import type { Operand } from "../../x86/decode/insn.ts";
 import { goTo } from "../core/memory.ts";
-import { HANDLER_PARAMS } from "../core/registry.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT, jumpTagHigh, MODE } from "../state/layout.ts";
@@ -105,7 +104,8 @@ class RegionEmitter {
 		ops.emitLeaving(this.#slot);
 		f.return(i32(EXIT.region));
 		f.unreachable();
-		return this.#withPrologue();
+		f.atStart(() => ops.emitPrologue(f));
+		return f;
 	}
 
 	/** The dispatcher in place: one lookup, then a tail call. */
@@ -135,15 +135,6 @@ class RegionEmitter {
 			ops.setField32("faultErrorCode", i32(0));
 			f.return(i32(EXIT.fault));
 		});
-	}
-
-	/** The same function with the loads at entry put before the body. */
-	#withPrologue(): FunctionBuilder {
-		const whole = new FunctionBuilder(HANDLER_PARAMS, "i32");
-		whole.adoptLocals(this.#f);
-		this.#ops.emitPrologue(whole);
-		whole.code.append(this.#f.code);
-		return whole;
 	}
 
 	// Structured control flow from the dominator tree: N. Ramsey, "Beyond Relooper" (ICFP 2022).

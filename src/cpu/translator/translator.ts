@@ -164,7 +164,7 @@ export class Translator {
 		if (tier === 1 && block.regions.some((known) => isSameMapping(known, otherPages))) return undefined;
 		const slot = this.#engine.reserveSlot();
 		const emitted = emitRegion(graph, module, this.#effects, slot);
-		if (emitted === undefined || emitted.code.code.length > MAX_REGION_BYTES) {
+		if (emitted === undefined || emitted.code.length > MAX_REGION_BYTES) {
 			this.stats.refused++;
 			this.#engine.releaseSlot(slot);
 			return undefined;
