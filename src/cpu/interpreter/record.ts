@@ -33,8 +33,12 @@ export const REC = {
 
 /** The memory operand that a record describes: string moves have two, and the one through RSI can be overridden. */
 export function memoryOperand(insn: Insn): MemOperand | undefined {
+	const { operands } = insn;
 	let found: MemOperand | undefined;
-	for (const operand of insn.operands) if (operand.kind === "mem" && (found === undefined || operand.base === 6)) found = operand;
+	for (let n = 0; n < operands.length; n++) {
+		const operand = operands[n] as Operand;
+		if (operand.kind === "mem" && (found === undefined || operand.base === 6)) found = operand;
+	}
 	return found;
 }
 
@@ -107,14 +111,21 @@ export function shapeBase({ row, cc, opBytes, addrBits, rep }: Insn, modeKey: nu
 }
 
 export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" | "reg" | "all"): Shape {
-	let kinds = 0;
+	const kinds = operandKinds(insn);
+	if (specialise === "none") return { base: shapeBase(insn, modeKey), operands: kinds };
 	let values = "";
 	for (const operand of insn.operands) {
-		kinds = kinds * 16 + operandKind(operand);
-		if (operand.kind === "imm" && (specialise === "imm" || specialise === "all")) values += `i${operand.value}`;
-		else if (operand.kind === "reg" && (specialise === "reg" || specialise === "all")) values += `r${operand.index}`;
+		if (operand.kind === "imm" && specialise !== "reg") values += `i${operand.value}`;
+		else if (operand.kind === "reg" && specialise !== "imm") values += `r${operand.index}`;
 	}
 	return { base: shapeBase(insn, modeKey), operands: values === "" ? kinds : `${kinds}${values}` };
+}
+
+/** Kinds of the operands as one number below 2²⁰. */
+export function operandKinds({ operands }: Insn): number {
+	let kinds = 0;
+	for (let n = 0; n < operands.length; n++) kinds = kinds * 16 + operandKind(operands[n] as Operand);
+	return kinds;
 }
 
 function operandKind(operand: Operand): number {

@@ -1,7 +1,10 @@
 import type { Insn } from "../../x86/decode/insn.ts";
-import { memoryOperand, shapeBase } from "../interpreter/record.ts";
+import { memoryOperand } from "../interpreter/record.ts";
 
-/** Which registers (bit i: register i) and flags an instruction touches. */
+/**
+ * Which registers and flags an instruction touches: its operands by their place (bit n: operand n), so that it holds for all
+ * instructions of a shape, and registers that its meaning names itself by number (bit i: register i).
+ */
 export interface Effects {
 	gprRead: number;
 	gprWritten: number;
@@ -10,6 +13,11 @@ export interface Effects {
 	xmmRead: number;
 	xmmWritten: number;
 	xmmAlways: number;
+	operandsRead: number;
+	operandsWritten: number;
+	operandsAlways: number;
+	/** The memory operand's base and index are read. */
+	readsAddress: boolean;
 	flags: FlagEffect;
 	/** It puts everything into the state block, works there, and takes everything out again. */
 	isInMemory: boolean;
@@ -18,9 +26,34 @@ export interface Effects {
 export type FlagEffect = "none" | "sometimes" | "always";
 
 export const noEffects = (): Effects => ({
-	...{ gprRead: 0, gprWritten: 0, gprAlways: 0, xmmRead: 0, xmmWritten: 0, xmmAlways: 0 },
-	...{ flags: "none", isInMemory: false },
+	gprRead: 0,
+	gprWritten: 0,
+	gprAlways: 0,
+	xmmRead: 0,
+	xmmWritten: 0,
+	xmmAlways: 0,
+	operandsRead: 0,
+	operandsWritten: 0,
+	operandsAlways: 0,
+	readsAddress: false,
+	flags: "none",
+	isInMemory: false,
 });
+
+export function forget(effects: Effects): void {
+	effects.gprRead = 0;
+	effects.gprWritten = 0;
+	effects.gprAlways = 0;
+	effects.xmmRead = 0;
+	effects.xmmWritten = 0;
+	effects.xmmAlways = 0;
+	effects.operandsRead = 0;
+	effects.operandsWritten = 0;
+	effects.operandsAlways = 0;
+	effects.readsAddress = false;
+	effects.flags = "none";
+	effects.isInMemory = false;
+}
 
 export function areEqual(a: Effects, b: Effects): boolean {
 	return (
@@ -30,46 +63,55 @@ export function areEqual(a: Effects, b: Effects): boolean {
 		a.xmmRead === b.xmmRead &&
 		a.xmmWritten === b.xmmWritten &&
 		a.xmmAlways === b.xmmAlways &&
+		a.operandsRead === b.operandsRead &&
+		a.operandsWritten === b.operandsWritten &&
+		a.operandsAlways === b.operandsAlways &&
+		a.readsAddress === b.readsAddress &&
 		a.flags === b.flags &&
 		a.isInMemory === b.isInMemory
 	);
 }
 
-/**
- * What instructions do, as far as it has been seen: an expectation, by shape, for the analysis that comes before emitting. The emitter
- * watches what really happens and corrects the expectation when it was wrong.
- */
-export class EffectsTable {
-	readonly #known = new Map<number, Map<number, Effects>>();
-
-	/** undefined: never seen. */
-	expect(insn: Insn, modeKey: number): Effects | undefined {
-		return this.#known.get(shapeBase(insn, modeKey))?.get(operandKey(insn));
-	}
-
-	learn(insn: Insn, modeKey: number, effects: Effects): void {
-		const key = shapeBase(insn, modeKey);
-		let byOperands = this.#known.get(key);
-		if (byOperands === undefined) {
-			byOperands = new Map();
-			this.#known.set(key, byOperands);
-		}
-		byOperands.set(operandKey(insn), effects);
-	}
+/** Registers by number that instructions touch. */
+export interface Touched {
+	gprRead: number;
+	gprWritten: number;
+	gprAlways: number;
+	xmmRead: number;
+	xmmWritten: number;
+	xmmAlways: number;
 }
 
-const CLASSES = ["gpr", "gpr8h", "seg", "cr", "dr", "mmx", "xmm", "st"];
-
-/** Registers by number, immediates as far as they are counts; below 2⁵³. */
-function operandKey(insn: Insn): number {
-	let key = 0;
-	for (const operand of insn.operands) {
-		let code = 0;
-		if (operand.kind === "reg") code = CLASSES.indexOf(operand.cls) * 16 + operand.index;
-		else if (operand.kind === "imm") code = 128 + (operand.value & 63);
-		else code = operand.kind === "mem" ? 192 : operand.kind === "rel" ? 193 : 194;
-		key = key * 256 + code;
+/** What `insn`, whose shape has these effects, touches. */
+export function resolve(effects: Effects, insn: Insn, touched: Touched): void {
+	let { gprRead, gprWritten, gprAlways, xmmRead, xmmWritten, xmmAlways } = effects;
+	const { operands } = insn;
+	const { operandsRead, operandsWritten, operandsAlways } = effects;
+	if ((operandsRead | operandsWritten) !== 0)
+		for (let n = 0; n < operands.length; n++) {
+			const operand = operands[n] as Insn["operands"][number];
+			if (operand.kind !== "reg") continue;
+			const read = ((operandsRead >> n) & 1) << operand.index;
+			const written = ((operandsWritten >> n) & 1) << operand.index;
+			const always = ((operandsAlways >> n) & 1) << operand.index;
+			if (operand.cls === "xmm") {
+				xmmRead |= read;
+				xmmWritten |= written;
+				xmmAlways |= always;
+			} else {
+				gprRead |= read;
+				gprWritten |= written;
+				gprAlways |= always;
+			}
+		}
+	if (effects.readsAddress) {
+		const mem = memoryOperand(insn);
+		if (mem !== undefined) gprRead |= (mem.base < 0 ? 0 : 1 << mem.base) | (mem.index < 0 ? 0 : 1 << mem.index);
 	}
-	const mem = memoryOperand(insn);
-	return mem === undefined ? key : ((key * 32 + mem.base + 1) * 32 + mem.index + 1) * 8 + mem.seg;
+	touched.gprRead = gprRead;
+	touched.gprWritten = gprWritten;
+	touched.gprAlways = gprAlways;
+	touched.xmmRead = xmmRead;
+	touched.xmmWritten = xmmWritten;
+	touched.xmmAlways = xmmAlways;
 }

@@ -1,17 +1,16 @@
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
-import type { Operand } from "../../x86/decode/insn.ts";
 import { goTo } from "../core/memory.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
-import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT, jumpTagHigh, MODE } from "../state/layout.ts";
 import { dominates } from "./dominators.ts";
-import { areEqual, type Effects, type EffectsTable, noEffects } from "./effects.ts";
+import { areEqual, forget, noEffects } from "./effects.ts";
 import { RegionFlow } from "./region-flow.ts";
 import type { RegionBlock, RegionGraph, RegionInsn } from "./region-graph.ts";
 import type { FlagKnowledge } from "./region-locals.ts";
 import { RegionOps } from "./region-ops.ts";
-import type { ExitSite } from "./region-sites.ts";
+import type { ExitSites } from "./region-sites.ts";
+import type { Shape, ShapeTable } from "./shapes.ts";
 
 /** How often a region is emitted again because instructions did other things than expected. */
 const MAX_ATTEMPTS = 3;
@@ -19,11 +18,11 @@ const MAX_ATTEMPTS = 3;
 export interface EmittedRegion {
 	readonly code: FunctionBuilder;
 	/** What the numbers in `exitSite` mean. */
-	readonly sites: readonly ExitSite[];
+	readonly sites: ExitSites;
 }
 
 /** One region as a function (cpu, record) → exit, for `slot` of the function table. undefined: its instructions never did what was expected of them. */
-export function emitRegion(graph: RegionGraph, calls: Callables, table: EffectsTable, slot: number): EmittedRegion | undefined {
+export function emitRegion(graph: RegionGraph, calls: Callables, table: ShapeTable, slot: number): EmittedRegion | undefined {
 	for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
 		const emitter = new RegionEmitter(graph, calls, table, slot);
 		const f = emitter.emit();
@@ -32,49 +31,43 @@ export function emitRegion(graph: RegionGraph, calls: Callables, table: EffectsT
 	return undefined;
 }
 
-/** Set all six flags and read none, whatever their operands. */
-const SETS_ALL_FLAGS: ReadonlySet<string> = new Set(["ADD", "SUB", "CMP", "AND", "OR", "XOR", "TEST", "NEG", "IMUL", "MUL"]);
-/** Neither read nor write flags. */
-const NO_FLAGS: ReadonlySet<string> = new Set(["MOV", "MOVZX", "MOVSX", "MOVSXD", "LEA", "NOT", "BSWAP", "NOP", "XCHG", "CBW", "CWD"]);
-
-/**
- * By instruction: whether the flags after it are overwritten before anybody can see them. An instruction with a memory operand may
- * fault, and then they are seen.
- */
-function findDeadFlags({ insns }: RegionBlock): boolean[] {
-	const found = new Array<boolean>(insns.length);
+/** By instruction: whether the flags after it are overwritten before anybody can see them. */
+function findDeadFlags(shapes: readonly Shape[]): boolean[] {
+	const found: boolean[] = [];
 	let isDead = false;
-	for (let n = insns.length - 1; n >= 0; n--) {
-		found[n] = isDead;
-		const { mnemonic, operands } = (insns[n] as RegionInsn).insn;
-		const isPlain = mnemonic === "LEA" || operands.every(isPlainOperand);
-		if (!isPlain) isDead = false;
-		else if (SETS_ALL_FLAGS.has(mnemonic)) isDead = true;
-		else if (!NO_FLAGS.has(mnemonic)) isDead = false;
+	for (let n = shapes.length - 1; n >= 0; n--) {
+		found.push(isDead);
+		const { flagUse } = shapes[n] as Shape;
+		if (flagUse !== "passes") isDead = flagUse === "sets";
 	}
-	return found;
-}
-
-function isPlainOperand(operand: Operand): boolean {
-	return (operand.kind === "reg" && (operand.cls === "gpr" || operand.cls === "gpr8h")) || operand.kind === "imm";
+	return found.reverse();
 }
 
 class RegionEmitter {
 	readonly #graph: RegionGraph;
 	readonly #ops: RegionOps;
 	readonly #f: FunctionBuilder;
-	readonly #headers = new Map<RegionBlock, Label>();
-	readonly #merges = new Map<RegionBlock, Label>();
+	/** By order of block: the labels that lead to it, where it is a loop's header or a merge point whose code is under way. */
+	readonly #headers: (Label | undefined)[] = [];
+	readonly #merges: (Label | undefined)[] = [];
+	/** By order of block: ways come together there; a loop begins there. */
+	readonly #isMerge: boolean[] = [];
+	readonly #isHeader: boolean[] = [];
 	/** The code segment has a limit to heed. */
 	readonly #isLimited: boolean;
-	readonly #flagsAfter = new Map<RegionBlock, FlagKnowledge>();
+	/** By order of block. */
+	readonly #flagsAfter: FlagKnowledge[] = [];
 	readonly #flow: RegionFlow;
-	readonly #table: EffectsTable;
+	readonly #table: ShapeTable;
 	readonly #slot: number;
 	/** The analysis before emitting saw what was then emitted. */
 	isAsExpected = true;
+	/** The block and the instruction under way; it has branched, and what it leads to has been emitted inside it. */
+	#block!: RegionBlock;
+	#n = 0;
+	#hasBranched = false;
 
-	constructor(graph: RegionGraph, calls: Callables, table: EffectsTable, slot: number) {
+	constructor(graph: RegionGraph, calls: Callables, table: ShapeTable, slot: number) {
 		this.#graph = graph;
 		this.#slot = slot;
 		this.#table = table;
@@ -82,9 +75,18 @@ class RegionEmitter {
 		this.#ops = new RegionOps(calls, graph.modeKey, this.#flow.use, this.#flow.before(graph.entry));
 		this.#f = this.#ops.f;
 		this.#isLimited = (graph.modeKey & MODE.flat) === 0;
+		this.#ops.effects = noEffects();
+		this.#ops.onBranch = (condition) => this.#onBranch(condition);
+		this.#ops.onReturn = () => this.#onReturn();
+		for (const block of graph.blocks) {
+			this.#headers.push(undefined);
+			this.#merges.push(undefined);
+			this.#flagsAfter.push(undefined);
+			this.#classify(block);
+		}
 	}
 
-	get sites(): readonly ExitSite[] {
+	get sites(): ExitSites {
 		return this.#ops.sites;
 	}
 
@@ -143,12 +145,15 @@ class RegionEmitter {
 		return to.order <= from.order;
 	}
 
-	#isHeader(block: RegionBlock): boolean {
-		return block.predecessors.some((from) => this.#isBackward(from, block) && dominates(block, from));
-	}
-
-	#isMerge(block: RegionBlock): boolean {
-		return block.predecessors.filter((from) => !this.#isBackward(from, block)).length > 1;
+	#classify(block: RegionBlock): void {
+		let forward = 0;
+		let isHeader = false;
+		for (const from of block.predecessors) {
+			if (!this.#isBackward(from, block)) forward++;
+			else if (dominates(block, from)) isHeader = true;
+		}
+		this.#isMerge.push(forward > 1);
+		this.#isHeader.push(isHeader);
 	}
 
 	/** It has one way in, and what is known of the flags there. */
@@ -157,84 +162,92 @@ class RegionEmitter {
 	}
 
 	#tree(block: RegionBlock): void {
-		const merges = block.dominated.filter((child) => this.#isMerge(child)).sort((a, b) => a.order - b.order);
-		if (!this.#isHeader(block)) {
-			this.#within(block, merges);
+		// In their order, as they were numbered.
+		const merges = block.dominated.filter((child) => this.#isMerge[child.order]);
+		if (!this.#isHeader[block.order]) {
+			this.#within(block, merges, merges.length);
 			return;
 		}
 		this.#f.loop((again) => {
-			this.#headers.set(block, again);
-			this.#within(block, merges);
-			this.#headers.delete(block);
+			this.#headers[block.order] = again;
+			this.#within(block, merges, merges.length);
+			this.#headers[block.order] = undefined;
 		});
 	}
 
-	/** The block's code inside one wasm block per merge point that it dominates, the earliest innermost. */
-	#within(block: RegionBlock, merges: readonly RegionBlock[]): void {
-		const last = merges.at(-1);
-		if (last === undefined) {
-			this.#block(block);
+	/** The block's code inside one wasm block for each of the first `count` merge points that it dominates, the earliest innermost. */
+	#within(block: RegionBlock, merges: readonly RegionBlock[], count: number): void {
+		if (count === 0) {
+			this.#emitBlock(block);
 			return;
 		}
+		const last = merges[count - 1] as RegionBlock;
 		this.#f.block((label) => {
-			this.#merges.set(last, label);
-			this.#within(block, merges.slice(0, -1));
+			this.#merges[last.order] = label;
+			this.#within(block, merges, count - 1);
 		});
-		this.#merges.delete(last);
+		this.#merges[last.order] = undefined;
 		this.#tree(last);
 	}
 
-	#block(block: RegionBlock): void {
+	#emitBlock(block: RegionBlock): void {
 		const ops = this.#ops;
 		ops.startBlock(
-			this.#takesFlags(block) ? this.#flagsAfter.get(block.predecessors[0] as RegionBlock) : undefined,
+			this.#takesFlags(block) ? this.#flagsAfter[(block.predecessors[0] as RegionBlock).order] : undefined,
 			this.#flow.before(block),
 		);
-		const count = block.insns.length;
-		const end = block.insns.at(-1) as RegionInsn;
+		const { insns } = block;
+		const count = insns.length;
+		const end = insns[count - 1] as RegionInsn;
 		if (this.#isLimited) ops.stayWithin(block.delta, end.delta + end.insn.lengthBytes);
 		ops.charge(block.delta, count);
-		const deadFlags = findDeadFlags(block);
-		for (const [i, { insn, delta }] of block.insns.entries()) {
-			const effects = noEffects();
-			ops.effects = effects;
+		const shapes = this.#flow.shapes(block);
+		const deadFlags = findDeadFlags(shapes);
+		this.#block = block;
+		for (let n = 0; n < count; n++) {
+			const { insn, delta } = insns[n] as RegionInsn;
+			forget(ops.effects);
 			ops.insn = insn;
 			ops.delta = delta;
-			ops.left = count - i;
-			ops.areFlagsDead = deadFlags[i] as boolean;
+			ops.left = count - n;
+			ops.areFlagsDead = deadFlags[n] as boolean;
 			ops.isEnded = false;
 			ops.isCalleeInside = insn.row.flow === "call" && block.taken !== undefined && block.successors.length > 0;
-			// What a branch leads to is emitted inside it, by the same `ops`: afterwards its fields tell of other instructions.
-			let hasBranched = false;
-			ops.onBranch = (condition) => {
-				hasBranched = true;
-				this.#check(block, i, effects);
-				this.#branch(block, condition);
-			};
-			ops.onReturn = () => this.#return(block);
+			this.#n = n;
+			this.#hasBranched = false;
 			this.#f.beginScope();
-			meaningOf(insn)?.emit(ops);
-			if (hasBranched) return;
+			(shapes[n] as Shape).meaning.emit(ops);
+			// What a branch leads to is emitted inside it, by the same `ops`: by now its fields tell of other instructions.
+			if (this.#hasBranched) {
+				this.#f.endScope();
+				return;
+			}
 			if (!ops.isEnded) ops.commit();
 			this.#f.endScope();
-			this.#check(block, i, effects);
+			this.#check(shapes[n] as Shape);
 			if (ops.isEnded) return;
 		}
-		this.#flagsAfter.set(block, ops.knowledge);
+		this.#flagsAfter[block.order] = ops.knowledge;
 		this.#go(block, block.fallThrough as number);
 	}
 
 	/** Has the instruction done what the analysis expected? */
-	#check(block: RegionBlock, n: number, effects: Effects): void {
-		const insn = block.insns[n] as RegionInsn;
-		if (areEqual(effects, this.#flow.expected(insn))) return;
+	#check(shape: Shape): void {
+		const { effects } = this.#ops;
+		if (areEqual(effects, shape.effects)) return;
 		this.isAsExpected = false;
-		this.#table.learn(insn.insn, this.#graph.modeKey, effects);
+		this.#table.correct(shape, effects);
+	}
+
+	#onBranch(condition: Expr | undefined): void {
+		this.#check(this.#flow.shapes(this.#block)[this.#n] as Shape);
+		this.#branch(this.#block, condition);
+		this.#hasBranched = true;
 	}
 
 	#branch(block: RegionBlock, condition: Expr | undefined): void {
 		const ops = this.#ops;
-		this.#flagsAfter.set(block, ops.knowledge);
+		this.#flagsAfter[block.order] = ops.knowledge;
 		// What is emitted inside belongs to other instructions: the condition has been consumed by then.
 		this.#f.endScope();
 		// A branch to the next instruction goes one way only: emitting both sides would double everything behind it.
@@ -253,12 +266,19 @@ class RegionEmitter {
 		);
 	}
 
+	#onReturn(): void {
+		const block = this.#block;
+		if (block.successors.length === 0) return;
+		this.#check(this.#flow.shapes(block)[this.#n] as Shape);
+		this.#return(block);
+		this.#hasBranched = true;
+	}
+
 	/** Goes on within the region if `exitTarget` is one of its return sites. */
 	#return(block: RegionBlock): void {
-		if (block.successors.length === 0) return;
 		const ops = this.#ops;
 		const f = this.#f;
-		this.#flagsAfter.set(block, ops.knowledge);
+		this.#flagsAfter[block.order] = ops.knowledge;
 		f.endScope();
 		const { point } = ops;
 		const target = f.get(ops.exitTarget);
@@ -270,22 +290,27 @@ class RegionEmitter {
 	}
 
 	#go(from: RegionBlock, delta: number): void {
-		const to = from.successors.find((successor) => successor.delta === delta);
+		const to = successorAt(from, delta);
 		if (to === undefined) {
 			this.#ops.exitTo(delta);
 			return;
 		}
 		if (!this.#takesFlags(to)) this.#ops.generaliseFlags();
 		if (this.#isBackward(from, to)) {
-			const again = this.#headers.get(to);
+			const again = this.#headers[to.order];
 			// A way into the middle of a loop has no structured form: it leaves and comes back by the front door.
 			if (again === undefined) this.#ops.exitTo(delta);
 			else this.#f.br(again);
 			return;
 		}
-		const merge = this.#merges.get(to);
+		const merge = this.#merges[to.order];
 		if (merge !== undefined) this.#f.br(merge);
 		else if (to.immediateDominator === from) this.#tree(to);
 		else this.#ops.exitTo(delta);
 	}
+}
+
+function successorAt({ successors }: RegionBlock, delta: number): RegionBlock | undefined {
+	for (let n = 0; n < successors.length; n++) if ((successors[n] as RegionBlock).delta === delta) return successors[n];
+	return undefined;
 }

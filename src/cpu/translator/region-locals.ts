@@ -7,8 +7,8 @@ import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
 import { ccOp, type FlagKind } from "../state/flags.ts";
 import { at, MODE } from "../state/layout.ts";
 import { type Effects, noEffects } from "./effects.ts";
-import { apply, type FlowState, type RegionUse } from "./region-flow.ts";
-import { type DirtySet, type ExitSite, RegionSites } from "./region-sites.ts";
+import { afterMemory, copyState, type FlowState, type RegionUse } from "./region-flow.ts";
+import { type DirtyFlags, type ExitSites, RegionSites } from "./region-sites.ts";
 
 /** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
 export type FlagKnowledge = FlagSource | undefined;
@@ -32,7 +32,7 @@ export interface RegionPoint {
  */
 export abstract class RegionLocals extends Ops {
 	/** What holds at this point; the emitter sets it at each block's start. */
-	state: FlowState;
+	readonly state: FlowState;
 	/** What the running instruction has done so far. */
 	effects: Effects = noEffects();
 	exits!: RegionExits;
@@ -75,7 +75,7 @@ export abstract class RegionLocals extends Ops {
 		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
 		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
 		this.#use = use;
-		this.state = state;
+		this.state = { ...state };
 		const mode = modeKey & MODE.codeMask;
 		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
@@ -93,7 +93,7 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	/** The places where the region leaves in the middle, by the number that it leaves with. */
-	get sites(): readonly ExitSite[] {
+	get sites(): ExitSites {
 		return this.#sites.all;
 	}
 
@@ -113,19 +113,25 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	#loadRegisters(f: FunctionBuilder, gpr: number, xmm: number): void {
-		for (const i of bits(gpr)) f.set(this.#gprLocals[i] as number, loadOp(this.#gprLoad, this.cpu, at("gpr", i)));
-		for (const i of bits(xmm)) f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
+		for (let rest = gpr; rest !== 0; rest &= rest - 1) {
+			const i = lowest(rest);
+			f.set(this.#gprLocals[i] as number, loadOp(this.#gprLoad, this.cpu, at("gpr", i)));
+		}
+		for (let rest = xmm; rest !== 0; rest &= rest - 1) {
+			const i = lowest(rest);
+			f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
+		}
 	}
 
 	#loadFlags(f: FunctionBuilder): void {
 		f.set(this.#ccOp, loadOp("i32Load", this.cpu, at("ccOp")));
-		for (const [i, name] of FLAG_INPUTS.entries()) f.set(this.#cc[i] as number, loadOp("i64Load", this.cpu, at(name)));
+		for (let i = 0; i < 3; i++) f.set(this.#cc[i] as number, loadOp("i64Load", this.cpu, at(FLAG_INPUTS[i] as "ccX")));
 	}
 
 	/** At the start of a block: what its only predecessor left, or nothing. */
 	startBlock(known: FlagKnowledge, state: FlowState): void {
 		this.#known = known;
-		this.state = { ...state };
+		copyState(state, this.state);
 		this.forgetAssured();
 	}
 
@@ -136,7 +142,7 @@ export abstract class RegionLocals extends Ops {
 
 	goBackTo({ known, state }: RegionPoint): void {
 		this.#known = known;
-		this.state = { ...state };
+		copyState(state, this.state);
 	}
 
 	protected tlb(): Expr {
@@ -166,45 +172,54 @@ export abstract class RegionLocals extends Ops {
 		this.f.store("i32Store", this.cpu, this.f.get(this.budget), at("budget"));
 	}
 
-	/** What the state block does not know here. Where that hangs on the way here, locals must hold what the block holds. */
-	#dirty(): DirtySet {
-		if (this.isInMemory) return { gpr: 0, xmm: 0, flags: undefined };
+	/** For what is dirty here and hangs on the way here, locals must hold what the block holds. */
+	#wantDirty(): void {
 		const { state } = this;
 		this.#gprWanted |= state.gprDirty & ~state.gprHeld;
 		this.#xmmWanted |= state.xmmDirty & ~state.xmmHeld;
 		if (state.flags === "either") this.#areFlagsWanted = true;
-		return { gpr: state.gprDirty, xmm: state.xmmDirty, flags: state.flags === "memory" ? undefined : (this.#known ?? "any") };
 	}
 
-	#store({ gpr, xmm, flags }: DirtySet): void {
+	/** The flags' form, where the state block does not know it. */
+	#dirtyFlags(): DirtyFlags {
+		return this.state.flags === "memory" ? undefined : (this.#known ?? "any");
+	}
+
+	#store(gpr: number, xmm: number, flags: DirtyFlags): void {
 		const f = this.f;
-		for (const i of bits(gpr)) {
+		for (let rest = gpr; rest !== 0; rest &= rest - 1) {
+			const i = lowest(rest);
 			const value = f.get(this.#gprLocals[i] as number);
 			f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("gpr", i));
 		}
-		for (const i of bits(xmm)) f.store("v128Store", this.cpu, f.get(this.#xmmLocal(i)), at("xmm", i));
+		for (let rest = xmm; rest !== 0; rest &= rest - 1) {
+			const i = lowest(rest);
+			f.store("v128Store", this.cpu, f.get(this.#xmmLocal(i)), at("xmm", i));
+		}
 		if (flags === undefined) return;
 		if (flags === "any") {
 			f.store("i32Store", this.cpu, f.get(this.#ccOp), at("ccOp"));
-			for (const [i, name] of FLAG_INPUTS.entries()) f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(name));
+			for (let i = 0; i < 3; i++) f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(FLAG_INPUTS[i] as "ccX"));
 		} else this.#storeSource(flags);
 	}
 
 	#storeSource(source: FlagSource): void {
 		this.f.store("i32Store", this.cpu, i32(ccOp(source.kind, source.width)), at("ccOp"));
-		const inputs = [source.x, source.y, source.z];
 		for (let i = 0; i < inputCount(source.kind); i++)
-			this.f.store("i64Store", this.cpu, wide(inputs[i] as Expr), at(FLAG_INPUTS[i] as "ccX"));
+			this.f.store("i64Store", this.cpu, wide(inputOf(source, i)), at(FLAG_INPUTS[i] as "ccX"));
 	}
 
 	/** Everything that the state block does not know goes there. The state stays as it is: this is a way out, or a copy. */
 	protected spill(): void {
-		this.#store(this.#dirty());
+		if (this.isInMemory) return;
+		this.#wantDirty();
+		this.#store(this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
 	}
 
 	protected spillFlags(): void {
 		if (this.isInMemory) return;
-		this.#store({ gpr: 0, xmm: 0, flags: this.#dirty().flags });
+		this.#wantDirty();
+		this.#store(0, 0, this.#dirtyFlags());
 	}
 
 	/** Leaves for `exitTarget`. */
@@ -221,13 +236,19 @@ export abstract class RegionLocals extends Ops {
 
 	/** Leaves in the middle, for the run loop to see to `code`. `refund`: instructions charged and not run. */
 	protected leave(code: number, delta = this.delta, refund = this.left): void {
-		this.f.set(this.#exitSite, i32(this.#sites.add({ code, delta, refund, dirty: this.#dirty() })));
+		this.f.set(this.#exitSite, i32(this.#addSite(code, delta, refund)));
 		this.f.br(this.exits.leave);
+	}
+
+	#addSite(code: number, delta: number, refund: number): number {
+		if (this.isInMemory) return this.#sites.add(code, delta, refund, 0, 0, undefined);
+		this.#wantDirty();
+		return this.#sites.add(code, delta, refund, this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
 	}
 
 	/** What follows the `leave` label: stores what the site's dirty set says, and tells the run loop where that was. */
 	emitLeaving(slot: number): void {
-		this.#sites.emitStores(this.f, this.f.get(this.#exitSite), (dirty) => this.#store(dirty));
+		this.#sites.emitStores(this.f, this.f.get(this.#exitSite), (gpr, xmm, flags) => this.#store(gpr, xmm, flags));
 		this.storeBudget();
 		this.storeRip(this.f, this.ripAt(i32(0)));
 		this.setField32("exitRegion", i32(slot));
@@ -236,15 +257,28 @@ export abstract class RegionLocals extends Ops {
 
 	// ---- registers ----
 
-	#number(ref: GprRef): { index: number; isHigh: boolean } {
-		if ("index" in ref) return { index: ref.index, isHigh: false };
-		const operand = this.insn.operands[ref.operand] as RegOperand;
-		return { index: operand.index, isHigh: operand.cls === "gpr8h" };
+	#number(ref: GprRef): number {
+		return "index" in ref ? ref.index : (this.insn.operands[ref.operand] as RegOperand).index;
+	}
+
+	#isHigh(ref: GprRef): boolean {
+		return "operand" in ref && (this.insn.operands[ref.operand] as RegOperand).cls === "gpr8h";
 	}
 
 	protected gprGet(ref: GprRef, width: Width): Expr {
-		const { index, isHigh } = this.#number(ref);
-		const whole = this.gpr(index);
+		if (!this.isInMemory) {
+			if ("index" in ref) this.effects.gprRead |= 1 << ref.index;
+			else this.effects.operandsRead |= 1 << ref.operand;
+		}
+		return this.#part(this.#gpr(this.#number(ref)), width, this.#isHigh(ref));
+	}
+
+	/** A part of the memory operand's address. */
+	protected addressPart(index: number, width: 32 | 64): Expr {
+		return this.#part(this.#gpr(index), width, false);
+	}
+
+	#part(whole: Expr, width: Width, isHigh: boolean): Expr {
 		if (width === 64) return whole;
 		const low = whole.type === "i64" ? op("i32WrapI64", whole) : whole;
 		if (width === 32) return low;
@@ -253,28 +287,28 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	/** A whole register, of `registerType`. */
-	protected gpr(index: number): Expr {
+	#gpr(index: number): Expr {
 		if (this.isInMemory) return loadOp(this.#gprLoad, this.cpu, at("gpr", index));
 		const bit = 1 << index;
-		this.effects.gprRead |= bit;
 		if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
 		return this.f.get(this.#gprLocals[index] as number);
 	}
 
 	protected gprSet(ref: GprRef, width: Width, value: Expr): void {
-		const { index, isHigh } = this.#number(ref);
+		const index = this.#number(ref);
 		const isWide = this.registerType === "i64";
 		const f = this.f;
 		let whole: Expr;
 		if (width === 64) whole = value;
 		else if (width === 32) whole = isWide ? op("i64ExtendI32U", value) : value;
 		else {
+			const isHigh = this.#isHigh(ref);
 			const mask = width === 16 ? 0xffff : isHigh ? 0xff00 : 0xff;
 			const kept = op("i32And", value, i32(width === 16 ? 0xffff : 0xff));
 			const placed = isHigh ? op("i32Shl", kept, i32(8)) : kept;
-			const old = this.gpr(index);
+			const old = this.gprGet("index" in ref ? ref : { operand: ref.operand }, isWide ? 64 : 32);
 			whole = isWide
-				? op("i64Or", op("i64And", old, i64(~BigInt(mask))), op("i64ExtendI32U", placed))
+				? op("i64Or", op("i64And", old, i64(~mask)), op("i64ExtendI32U", placed))
 				: op("i32Or", op("i32And", old, i32(~mask)), placed);
 		}
 		if (this.isInMemory) {
@@ -283,13 +317,15 @@ export abstract class RegionLocals extends Ops {
 		}
 		f.set(this.#gprLocals[index] as number, whole);
 		const bit = 1 << index;
-		this.effects.gprWritten |= bit;
+		if ("index" in ref) this.effects.gprWritten |= bit;
+		else this.effects.operandsWritten |= 1 << ref.operand;
 		this.state.gprDirty |= bit;
 		if (this.isConditional) {
 			if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
 			return;
 		}
-		this.effects.gprAlways |= bit;
+		if ("index" in ref) this.effects.gprAlways |= bit;
+		else this.effects.operandsAlways |= 1 << ref.operand;
 		this.state.gprHeld |= bit;
 	}
 
@@ -303,29 +339,32 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	protected xmmGet(ref: GprRef): Expr {
-		const { index } = this.#number(ref);
+		const index = this.#number(ref);
 		if (this.isInMemory) return loadOp("v128Load", this.cpu, at("xmm", index));
 		const bit = 1 << index;
-		this.effects.xmmRead |= bit;
+		if ("index" in ref) this.effects.xmmRead |= bit;
+		else this.effects.operandsRead |= 1 << ref.operand;
 		if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
 		return this.f.get(this.#xmmLocal(index));
 	}
 
 	protected xmmSet(ref: GprRef, value: Expr): void {
-		const { index } = this.#number(ref);
+		const index = this.#number(ref);
 		if (this.isInMemory) {
 			this.f.store("v128Store", this.cpu, value, at("xmm", index));
 			return;
 		}
 		this.f.set(this.#xmmLocal(index), value);
 		const bit = 1 << index;
-		this.effects.xmmWritten |= bit;
+		if ("index" in ref) this.effects.xmmWritten |= bit;
+		else this.effects.operandsWritten |= 1 << ref.operand;
 		this.state.xmmDirty |= bit;
 		if (this.isConditional) {
 			if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
 			return;
 		}
-		this.effects.xmmAlways |= bit;
+		if ("index" in ref) this.effects.xmmAlways |= bit;
+		else this.effects.operandsAlways |= 1 << ref.operand;
 		this.state.xmmHeld |= bit;
 	}
 
@@ -338,7 +377,7 @@ export abstract class RegionLocals extends Ops {
 		this.#loadRegisters(this.f, this.#use.gpr, this.#use.xmm);
 		this.#loadFlags(this.f);
 		this.effects.isInMemory = true;
-		apply(this.state, this.effects, this.#use);
+		afterMemory(this.state, this.#use);
 		this.#known = undefined;
 	}
 
@@ -354,12 +393,11 @@ export abstract class RegionLocals extends Ops {
 			this.#storeSource(source);
 			return;
 		}
-		const inputs = [source.x, source.y, source.z];
 		const count = inputCount(source.kind);
 		if (this.isConditional) {
 			// On the other side of the branch the locals hold what they held: `beforeConditional` has seen to that.
 			f.set(this.#ccOp, i32(ccOp(source.kind, source.width)));
-			for (let i = 0; i < count; i++) f.set(this.#cc[i] as number, wide(inputs[i] as Expr));
+			for (let i = 0; i < count; i++) f.set(this.#cc[i] as number, wide(inputOf(source, i)));
 			if (this.effects.flags === "none") this.effects.flags = "sometimes";
 			if (state.flags === "memory") state.flags = "either";
 			if (state.flags === "either") this.#areFlagsWanted = true;
@@ -371,8 +409,10 @@ export abstract class RegionLocals extends Ops {
 		const isWide = source.x.type === "i64";
 		const locals = isWide ? this.#cc : this.#cc32;
 		const none = isWide ? i64(0) : i32(0);
-		if (!this.areFlagsDead) for (let i = 0; i < count; i++) f.set(locals[i] as number, inputs[i] as Expr);
-		const [x, y, z] = locals.map((local, i) => (i < count ? f.get(local) : none)) as [Expr, Expr, Expr];
+		if (!this.areFlagsDead) for (let i = 0; i < count; i++) f.set(locals[i] as number, inputOf(source, i));
+		const x = f.get(locals[0] as number);
+		const y = count > 1 ? f.get(locals[1] as number) : none;
+		const z = count > 2 ? f.get(locals[2] as number) : none;
 		this.#known = { kind: source.kind, width: source.width, x, y, z };
 	}
 
@@ -385,8 +425,8 @@ export abstract class RegionLocals extends Ops {
 		const known = this.#known;
 		if (known === undefined || this.state.flags === "memory" || this.isInMemory) return;
 		this.f.set(this.#ccOp, i32(ccOp(known.kind, known.width)));
-		const inputs = [known.x, known.y, known.z];
-		if (known.x.type === "i32") for (let i = 0; i < inputCount(known.kind); i++) this.f.set(this.#cc[i] as number, wide(inputs[i] as Expr));
+		if (known.x.type !== "i32") return;
+		for (let i = 0; i < inputCount(known.kind); i++) this.f.set(this.#cc[i] as number, wide(inputOf(known, i)));
 	}
 
 	override flagsToKeep(): Expr {
@@ -417,9 +457,11 @@ function inputCount(kind: FlagKind): number {
 	return kind === "adc" || kind === "sbb" ? 3 : 2;
 }
 
-/** Numbers of the bits that are set. */
-function bits(mask: number): number[] {
-	const found: number[] = [];
-	for (let rest = mask; rest !== 0; rest &= rest - 1) found.push(31 - Math.clz32(rest & -rest));
-	return found;
+function inputOf(source: FlagSource, n: number): Expr {
+	return n === 0 ? source.x : n === 1 ? source.y : source.z;
+}
+
+/** Number of the lowest bit that is set. */
+function lowest(mask: number): number {
+	return 31 - Math.clz32(mask & -mask);
 }

@@ -38,22 +38,19 @@ export class RegionOps extends RegionLocals {
 	protected effectiveAddress(_n: number): Expr {
 		const mem = memoryOperand(this.insn);
 		if (mem === undefined) throw new Error(`${this.insn.mnemonic} has no memory operand`);
+		if (!this.isInMemory) this.effects.readsAddress = true;
 		if (mem.ripRelative) {
 			const next = this.ripAt(i32(this.delta + this.insn.lengthBytes));
 			const sum = op("i64Add", next, i64(mem.disp));
 			return mem.addrBits === 32 ? op("i64And", sum, i64(0xffff_ffff)) : sum;
 		}
 		if (mem.addrBits === 64) {
-			const parts: Expr[] = [];
-			if (mem.base >= 0) parts.push(this.gpr(mem.base));
-			if (mem.index >= 0) parts.push(op("i64Shl", this.gpr(mem.index), i64(mem.scale)));
-			const sum = parts.length === 0 ? i64(0) : parts.reduce((a, b) => op("i64Add", a, b));
+			const base = mem.base < 0 ? i64(0) : this.addressPart(mem.base, 64);
+			const sum = mem.index < 0 ? base : op("i64Add", base, op("i64Shl", this.addressPart(mem.index, 64), i64(mem.scale)));
 			return op("i64Add", sum, i64(mem.disp));
 		}
-		const parts: Expr[] = [];
-		if (mem.base >= 0) parts.push(this.gprGet({ index: mem.base }, 32));
-		if (mem.index >= 0) parts.push(op("i32Shl", this.gprGet({ index: mem.index }, 32), i32(mem.scale)));
-		const sum = parts.length === 0 ? i32(0) : parts.reduce((a, b) => op("i32Add", a, b));
+		const base = mem.base < 0 ? i32(0) : this.addressPart(mem.base, 32);
+		const sum = mem.index < 0 ? base : op("i32Add", base, op("i32Shl", this.addressPart(mem.index, 32), i32(mem.scale)));
 		const offset = op("i32Add", sum, i32(mem.disp | 0));
 		const cut = mem.addrBits === 16 ? op("i32And", offset, i32(0xffff)) : offset;
 		return this.is64 ? op("i64ExtendI32U", cut) : cut;

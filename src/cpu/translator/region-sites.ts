@@ -3,13 +3,8 @@ import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import type { FlagSource } from "../emit/condition.ts";
 import { ccOp } from "../state/flags.ts";
 
-/** What the state block does not know at some point: registers by bit, and the flags' form in locals. */
-export interface DirtySet {
-	readonly gpr: number;
-	readonly xmm: number;
-	/** undefined: the state block has them. "any": in their general form. */
-	readonly flags: FlagSource | "any" | undefined;
-}
+/** The flags' form in locals; undefined: the state block has them. "any": in their general form. */
+export type DirtyFlags = FlagSource | "any" | undefined;
 
 /** A place where a region may leave in the middle, for the run loop. */
 export interface ExitSite {
@@ -21,42 +16,65 @@ export interface ExitSite {
 	readonly refund: number;
 }
 
-interface Group {
-	readonly number: number;
-	readonly dirty: DirtySet;
+/** All of a region's exit sites by number: there are many, few of which are ever asked for. */
+export class ExitSites {
+	readonly #packed: number[] = [];
+
+	get count(): number {
+		return this.#packed.length / 3;
+	}
+
+	at(n: number): ExitSite {
+		const [code, delta, refund] = this.#packed.slice(3 * n, 3 * n + 3) as [number, number, number];
+		return { code, delta, refund };
+	}
+
+	/** Its number, from 0. */
+	push(code: number, delta: number, refund: number): number {
+		this.#packed.push(code, delta, refund);
+		return this.count - 1;
+	}
 }
 
-/** A region's exit sites. Those with the same dirty set share the code that stores it. */
+/** Sites at which the state block lacks the same registers (by bit) and flags. */
+interface Group {
+	readonly number: number;
+	readonly gpr: number;
+	readonly xmm: number;
+	readonly flags: DirtyFlags;
+}
+
+/** A region's exit sites. Those where the same is dirty share the code that stores it. */
 export class RegionSites {
-	readonly all: ExitSite[] = [];
+	readonly all = new ExitSites();
 	/** By `groupKey` and XMM registers. */
 	readonly #groups = new Map<number, Map<number, Group>>();
 	readonly #inOrder: Group[] = [];
 	readonly #groupOf: number[] = [];
 
 	/** Its number, from 0. */
-	add({ code, delta, refund, dirty }: ExitSite & { readonly dirty: DirtySet }): number {
-		this.#groupOf.push(this.#group(dirty).number);
-		return this.all.push({ code, delta, refund }) - 1;
+	add(code: number, delta: number, refund: number, gpr: number, xmm: number, flags: DirtyFlags): number {
+		this.#groupOf.push(this.#group(gpr, xmm, flags).number);
+		return this.all.push(code, delta, refund);
 	}
 
-	#group(dirty: DirtySet): Group {
-		const key = groupKey(dirty);
+	#group(gpr: number, xmm: number, flags: DirtyFlags): Group {
+		const key = groupKey(gpr, flags);
 		let byXmm = this.#groups.get(key);
 		if (byXmm === undefined) {
 			byXmm = new Map();
 			this.#groups.set(key, byXmm);
 		}
-		const known = byXmm.get(dirty.xmm);
+		const known = byXmm.get(xmm);
 		if (known !== undefined) return known;
-		const group = { number: this.#inOrder.length, dirty };
-		byXmm.set(dirty.xmm, group);
+		const group = { number: this.#inOrder.length, gpr, xmm, flags };
+		byXmm.set(xmm, group);
 		this.#inOrder.push(group);
 		return group;
 	}
 
-	/** Stores the dirty set of site number `site`. */
-	emitStores(f: FunctionBuilder, site: Expr, store: (dirty: DirtySet) => void): void {
+	/** Stores what is dirty at site number `site`. */
+	emitStores(f: FunctionBuilder, site: Expr, store: (gpr: number, xmm: number, flags: DirtyFlags) => void): void {
 		const groups = this.#inOrder;
 		if (groups.length === 0) return;
 		f.block((done) => {
@@ -75,7 +93,8 @@ export class RegionSites {
 					labels[n] = label;
 					nest(n - 1);
 				});
-				store((groups[n] as Group).dirty);
+				const { gpr, xmm, flags } = groups[n] as Group;
+				store(gpr, xmm, flags);
 				f.br(done);
 			};
 			nest(groups.length - 1);
@@ -84,7 +103,7 @@ export class RegionSites {
 }
 
 /** General registers and the flags' form as one number. */
-function groupKey({ gpr, flags }: DirtySet): number {
+function groupKey(gpr: number, flags: DirtyFlags): number {
 	const form = flags === undefined ? 0 : flags === "any" ? 1 : 2 + ccOp(flags.kind, flags.width);
 	return gpr * 256 + form;
 }

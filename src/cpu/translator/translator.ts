@@ -8,10 +8,10 @@ import type { Block, BlockCache, BlockRegion } from "../interpreter/block-cache.
 import { REC } from "../interpreter/record.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import { EXIT } from "../state/layout.ts";
-import { EffectsTable } from "./effects.ts";
 import { emitRegion } from "./emit-region.ts";
 import { buildGraph, type CodeExtent, FIRST_LIMITS, SECOND_LIMITS } from "./region-graph.ts";
-import type { ExitSite } from "./region-sites.ts";
+import type { ExitSite, ExitSites } from "./region-sites.ts";
+import { ShapeTable } from "./shapes.ts";
 
 /** A block that has become hot, and where it was met: the linear address hi:lo as this CPU sees memory. */
 export interface HotBlock {
@@ -31,7 +31,7 @@ interface Wanted extends HotBlock {
 interface Region extends BlockRegion {
 	readonly block: Block;
 	readonly tier: Tier;
-	readonly sites: readonly ExitSite[];
+	readonly sites: ExitSites;
 	/** Slices that have ended in it. */
 	samples: number;
 	readonly extents: readonly CodeExtent[];
@@ -62,14 +62,14 @@ export class Translator {
 	readonly #engine: EngineModule;
 	readonly #memory: GuestMemory;
 	readonly #blocks: BlockCache;
-	readonly #effects = new EffectsTable();
+	readonly #shapes = new ShapeTable();
 	readonly #queue: Wanted[] = [];
 	/** Slices since the queue was last emptied with something in it. */
 	#ticks = 0;
 	readonly #byPage = new Map<number, Set<Region>>();
 	readonly #bySlot = new Map<number, Region>();
 	/** By slot. A region that is dropped while it runs still leaves by its sites. */
-	readonly #sites: (readonly ExitSite[])[] = [];
+	readonly #sites: ExitSites[] = [];
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
 	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
@@ -113,7 +113,7 @@ export class Translator {
 
 	/** What the region in this slot has left for. */
 	siteOf(slot: number, site: number): ExitSite {
-		return (this.#sites[slot] as readonly ExitSite[])[site] as ExitSite;
+		return (this.#sites[slot] as ExitSites).at(site);
 	}
 
 	/**
@@ -163,7 +163,7 @@ export class Translator {
 		const otherPages = graph.extents.filter(({ pageIndex }) => pageIndex !== 0).map(({ pageIndex, phys }) => ({ pageIndex, phys }));
 		if (tier === 1 && block.regions.some((known) => isSameMapping(known, otherPages))) return undefined;
 		const slot = this.#engine.reserveSlot();
-		const emitted = emitRegion(graph, module, this.#effects, slot);
+		const emitted = emitRegion(graph, module, this.#shapes, slot);
 		if (emitted === undefined || emitted.code.length > MAX_REGION_BYTES) {
 			this.stats.refused++;
 			this.#engine.releaseSlot(slot);
