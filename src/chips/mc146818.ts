@@ -128,6 +128,15 @@ export class Mc146818 implements Device<RtcState> {
 		this.#refresh();
 	}
 
+	/** Sets the clock, as a person would in a setup program: seconds since 1970-01-01, in the zone that the guest shall see. */
+	setWallTime(seconds: number): void {
+		this.#gatherFlags();
+		const whole = Math.floor(seconds);
+		this.#secondStartNs = this.#clock.nowNs - Math.round((seconds - whole) * NS_PER_S);
+		this.#encodeTime(whole);
+		this.#refresh();
+	}
+
 	/** RESET clears interrupt enables and flags; time and RAM live on the battery. */
 	reset(): void {
 		this.#gatherFlags();

@@ -34,6 +34,7 @@ export function acpiBoardOf(pc: Pc): AcpiBoard {
 		hasKeyboardController: true,
 		hasVga: false,
 		generationGpe: at.GENERATION_GPE,
+		replug: { gpe: at.REPLUG_GPE, port: at.REPLUG_PORT, slots: pc.replug.slots },
 	};
 }
 

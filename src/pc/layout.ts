@@ -35,6 +35,10 @@ export const SCI_IRQ = 9;
 /** A new generation id is told by this general-purpose event. */
 export const GENERATION_GPE = 5;
 
+/** Cards that are to be replugged are told by this one; what there is to know stands at these ports (`pci/replug.ts`). */
+export const REPLUG_GPE = 6;
+export const REPLUG_PORT = PM_PORT + 0x30;
+
 export const RESET_CONTROL_PORT = 0xcf9;
 export const DEBUG_EXIT_PORT = 0xf4;
 export const FW_CFG_PORT = 0x510;

@@ -18,6 +18,7 @@ import { PciBus } from "./pci/bus.ts";
 import { currentPam, makeHostBridge } from "./pci/i440fx.ts";
 import { ConfigMechanism1 } from "./pci/mechanism1.ts";
 import { makeIsaBridge, showSteering } from "./pci/piix3.ts";
+import { REPLUG_BYTES, Replug } from "./pci/replug.ts";
 import { ShadowMap } from "./pci/shadow.ts";
 
 export type ResetCause = "request" | "triple-fault";
@@ -45,6 +46,8 @@ export interface PcConfig {
 	readonly serialLines?: readonly SerialLine[];
 	/** They get slots in this order, from 2 up. */
 	readonly pciDevices?: readonly PciDevice[];
+	/** Those of them that the guest may be asked to take out and put in anew: `Pc.replugCard`. */
+	readonly replugs?: readonly PciDevice[];
 	/** Whether port 0xF4 is there. */
 	readonly hasDebugExit?: boolean;
 	/** A firmware image, up to 16 MiB in pages: it ends at 4 GiB, and its last part shows below 1 MiB. */
@@ -59,7 +62,7 @@ export type PcState = { readonly version: number; readonly devices: { readonly [
 
 const STATE_VERSION = 1;
 /** Devices that the first boards of this version had not: in an older snapshot they are as after a reset. */
-const YOUNGER_DEVICES: ReadonlySet<string> = new Set(["float-error"]);
+const YOUNGER_DEVICES: ReadonlySet<string> = new Set(["float-error", "replug"]);
 const MAX_CPUS = 255;
 
 /** An AT-compatible PC: an i440FX/PIIX3 board with APICs, HPET and ACPI, whatever CPUs and PCI devices it is given. */
@@ -74,6 +77,7 @@ export class Pc {
 	readonly isa: IsaDevices;
 	/** How a firmware image learns about the machine; without one, absent. */
 	readonly fwCfg: FwCfg | undefined;
+	readonly replug: Replug;
 	/** In the order of `reset` and `load`: what drives lines before what listens to them. */
 	readonly #devices: readonly Device<StateValue>[];
 	readonly #shadow: ShadowMap;
@@ -109,19 +113,20 @@ export class Pc {
 		this.hostBridge = makeHostBridge((ranges) => this.#shadow.apply(ranges));
 		this.isaBridge = makeIsaBridge((pirq, steering) => this.interrupts.pirqs.steer(pirq, steering));
 		const mechanism = new ConfigMechanism1(this.pci);
+		const cards = config.pciDevices ?? [];
+		const slotOf = (card: PciDevice) => at.FIRST_FREE_SLOT + cards.indexOf(card);
+		this.replug = new Replug(this.isa.pm.gpe(at.REPLUG_GPE), new Map(config.replugs?.map((card) => [slotOf(card), card])));
 		this.#claim(mechanism);
 		this.pci.attach(this.hostBridge, 0);
 		this.pci.attach(this.isaBridge, at.ISA_BRIDGE_SLOT);
-		const cards = config.pciDevices ?? [];
-		cards.forEach((card, index) => {
-			this.pci.attach(card.pci, at.FIRST_FREE_SLOT + index);
-		});
+		for (const card of cards) this.pci.attach(card.pci, slotOf(card));
 		this.#devices = [
 			...cards,
 			this.hostBridge,
 			this.isaBridge,
 			mechanism,
 			...(this.fwCfg === undefined ? [] : [this.fwCfg]),
+			this.replug,
 			...this.isa.devices,
 			this.interrupts.pic2,
 			this.interrupts.pic1,
@@ -168,6 +173,11 @@ export class Pc {
 	/** A short press. False if the guest has not asked to hear of it (no ACPI driver yet, or none at all). */
 	pressPowerButton(): boolean {
 		return this.isa.pm.pressPowerButton();
+	}
+
+	/** Asks the guest to take one of `PcConfig.replugs` out and put it in anew. */
+	replugCard(card: PciDevice): void {
+		this.replug.ask(at.FIRST_FREE_SLOT + (this.config.pciDevices ?? []).indexOf(card));
 	}
 
 	/** The front panel's NMI button; lost while the guest masks NMI. */
@@ -227,6 +237,7 @@ export class Pc {
 		isa.claim(io, memory);
 		io.claim("pic1", 0x20, 2, interrupts.pic1.registers);
 		io.claim("pic2", 0xa0, 2, interrupts.pic2.registers);
+		io.claim("replug", at.REPLUG_PORT, REPLUG_BYTES, this.replug.ports);
 		io.claim("elcr1", 0x4d0, 1, interrupts.pic1.edgeLevelControl);
 		io.claim("elcr2", 0x4d1, 1, interrupts.pic2.edgeLevelControl);
 		if (this.fwCfg !== undefined) {

@@ -12,6 +12,8 @@ export interface MachineShape {
 	readonly diskBytes: readonly number[];
 	/** Models of network cards; the first snapshots of version 1 do not say. */
 	readonly nics?: readonly string[];
+	/** Their own addresses. Those may differ: a fork's do. */
+	readonly macs?: readonly number[];
 }
 
 /** One snapshot, as its file says it. Times: `createdMs` since 1970 by the host's clock, `guestNs` since power-on. */
@@ -69,7 +71,8 @@ export function decodeSnapshot(bytes: Uint8Array, where: string): SnapshotRecord
 		!Number.isInteger(machine.cpus) ||
 		!Number.isInteger(machine.serialPorts) ||
 		!isNumbers(machine.diskBytes) ||
-		(machine.nics !== undefined && !isTexts(machine.nics))
+		(machine.nics !== undefined && !isTexts(machine.nics)) ||
+		(machine.macs !== undefined && !isNumbers(machine.macs))
 	)
 		return bad("machine");
 	const { leaves, disks } = json;

@@ -25,6 +25,10 @@ export interface Board {
 	pressPowerButton(): void;
 	/** Tells the guest, if it can be told, that it has become another machine (a copy, or one put back in time). */
 	announceGeneration(): void;
+	/** Asks the guest to take network card `index` out and put it in anew: its driver then finds the card's own address. */
+	replugNic(index: number): void;
+	/** Sets the clock chip to the host's time of day. */
+	setClock(): void;
 	/** CPU `index` is about to run: what it reads of its own interrupt controller is that CPU's. */
 	cpuTurn(index: number): void;
 	/** The CPUs have come to a rest for a moment: a good one to hand on what has gathered. */

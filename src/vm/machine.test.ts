@@ -116,6 +116,8 @@ class TestBoard implements Board {
 		for (const cpu of cpus) cpu.reset();
 	}
 	clear(): void {}
+	replugNic(): void {}
+	setClock(): void {}
 	announceGeneration(): void {}
 	serialInput(_port: number, bytes: Uint8Array): number {
 		const taken = Math.min(this.room, bytes.length);

@@ -80,6 +80,7 @@ export class PcBoard implements Board {
 				onSpace: () => this.onSerialRoom(port),
 			})),
 			pciDevices: this.#cards,
+			replugs: this.#cards.slice(0, config.nics.length),
 			hasDebugExit: config.debugExit,
 			...(config.bios === undefined ? {} : { firmware: config.bios }),
 		});
@@ -132,6 +133,14 @@ export class PcBoard implements Board {
 
 	pressPowerButton(): void {
 		this.pc.pressPowerButton();
+	}
+
+	replugNic(index: number): void {
+		this.pc.replugCard(this.#cards[index] as PciDevice);
+	}
+
+	setClock(): void {
+		this.pc.isa.rtc.setWallTime(this.#options.host.wallMs() / 1000);
 	}
 
 	announceGeneration(): void {

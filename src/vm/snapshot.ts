@@ -12,6 +12,7 @@ import type { MachineConfig } from "./config.ts";
 import type { CpuEngine } from "./engine.ts";
 import { MachineError } from "./error.ts";
 import type { Host } from "./host.ts";
+import { macOfNic } from "./nic.ts";
 import { formatSize } from "./quantity.ts";
 import type { TimeKeeper } from "./time.ts";
 
@@ -31,6 +32,8 @@ export interface RestoreOptions {
 	 * machine (by which it would seed its random numbers afresh).
 	 */
 	readonly isSameLife?: boolean | undefined;
+	/** Its clock chip shows the host's time of day instead of going on from the snapshot; the guest may look (`hwclock -s`). */
+	readonly stepsClock?: boolean | undefined;
 }
 
 /** A snapshot that has been taken, and what it cost. */
@@ -165,8 +168,16 @@ export class MachineSnapshots {
 		board.load(state.board);
 		for (const [index, cpu] of cpus.entries()) cpu.load(state.cpus[index] as StateValue);
 		for (const [index, { network }] of this.#parts.config.nics.entries()) network?.load(state.networks?.[index] ?? undefined);
-		if (options.isSameLife !== true) board.announceGeneration();
+		if (options.isSameLife !== true) this.#becomeAnother(record.machine, options);
 		await this.tree.setHere(record.id);
+	}
+
+	/** Tells the guest what is not as it was. */
+	#becomeAnother({ macs }: MachineShape, { stepsClock }: RestoreOptions): void {
+		const { board } = this.#parts;
+		board.announceGeneration();
+		if (stepsClock === true) board.setClock();
+		for (const [index, mac] of this.#macs.entries()) if (macs?.[index] !== undefined && macs[index] !== mac) board.replugNic(index);
 	}
 
 	/** Removes layers of disks that nobody needs any more. */
@@ -182,7 +193,12 @@ export class MachineSnapshots {
 	get shape(): MachineShape {
 		const { memory, cpus, serialPorts, disks, nics } = this.#parts.config;
 		const diskBytes = disks.map(({ disk }) => disk.sizeBytes);
-		return { memoryBytes: memory, cpus, serialPorts, diskBytes, nics: nics.map(({ model }) => model) };
+		return { memoryBytes: memory, cpus, serialPorts, diskBytes, nics: nics.map(({ model }) => model), macs: this.#macs };
+	}
+
+	get #macs(): readonly number[] {
+		const { nics, name } = this.#parts.config;
+		return nics.map((nic, index) => macOfNic(nic, name, `nic${index}`));
 	}
 }
 

@@ -5,6 +5,10 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { createMachine } from "../../src/host/node/machine.ts";
 import { createFork } from "../../src/host/node/snapshot/fork.ts";
+import { formatMac } from "../../src/net/frames/address.ts";
+import { Jack } from "../../src/net/port.ts";
+import { stableMac } from "../../src/net/stable-mac.ts";
+import type { NicOptions } from "../../src/vm/config.ts";
 import { COMPLAINTS, guestOptions, Rounds, scratchFolder } from "./guest.ts";
 
 const folder = scratchFolder();
@@ -34,12 +38,23 @@ async function sevenfoldServer() {
 	return { server, sessions, port: (server.address() as AddressInfo).port };
 }
 
-test("a guest's TCP session and timers go on across snapshots and restores; a fork's session ends with a reset", async ({ skip }) => {
+/** Cards that lead nowhere. */
+function others(): NicOptions[] {
+	return [
+		{ port: new Jack("b"), model: "e1000" },
+		{ port: new Jack("c"), model: "ne2k-pci" },
+	];
+}
+
+test("a guest's TCP session and timers go on across snapshots and restores; a fork gets a reset and another address", async ({ skip }) => {
 	const { server, sessions, port } = await sevenfoldServer();
-	const network = `ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; ip route add default via 10.0.2.1`;
-	const options = await guestOptions(folder, "network", `${network}; exec /program ${port}`);
+	const network = "ip addr add 10.0.2.15/24 dev $n; ip link set $n up";
+	const addresses = "echo $(cat /sys/class/net/eth*/address)";
+	// What udev and ifupdown do elsewhere: a card that has come is configured.
+	const hotplug = `(while :; do n=$(basename /sys/bus/pci/devices/*:02.0/virtio*/net/*); ip addr show $n 2>/dev/null | grep -q 10.0.2 || { ${network}; }; ${addresses}; sleep 1; done) &`;
+	const options = await guestOptions(folder, "network", `${hotplug} sleep 2; exec /program ${port}`);
 	if (typeof options === "string") return skip(options);
-	const whole = { ...options, memory: "128M", snapshots: join(folder, "snapshots"), net: { allow: [`tcp host:${port}`] } };
+	const whole = { ...options, memory: "128M", snapshots: join(folder, "snapshots"), nics: others(), net: { allow: [`tcp host:${port}`] } };
 	await using machine = await createMachine(whole);
 	const watch = new Rounds(machine);
 	await machine.start();
@@ -63,11 +78,13 @@ test("a guest's TCP session and timers go on across snapshots and restores; a fo
 	expect(sessions[0]?.length).toBeGreaterThan(last);
 	expect(machine.console.text).not.toMatch(/LOST|UNREACHABLE/);
 
-	const fork = await createFork({ ...whole, name: "fork" }, await machine.snapshots(), first.id);
+	const fork = await createFork({ ...whole, nics: others(), name: "fork" }, await machine.snapshots(), first.id);
 	try {
 		await fork.start();
-		expect(await fork.waitFor({ console: /LOST \d+|UNREACHABLE \d+/, timeout: "20s" })).toBe("LOST 104");
 		const forked = new Rounds(fork);
+		expect(await fork.waitFor({ console: /LOST \d+|UNREACHABLE \d+/, timeout: "20s" })).toBe("LOST 104");
+		const own = ["nic0", "nic1", "nic2"].map((nic) => formatMac(stableMac("", "fork", nic)));
+		await fork.waitFor({ console: new RegExp(`^(?=.*${own[0]})(?=.*${own[1]})(?=.*${own[2]}).*$`, "m"), timeout: "30s" });
 		await forked.next();
 		expect(sessions).toHaveLength(2);
 	} finally {

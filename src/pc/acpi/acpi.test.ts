@@ -39,6 +39,7 @@ const BOARD: AcpiBoard = {
 	hasKeyboardController: true,
 	hasVga: false,
 	generationGpe: 5,
+	replug: { gpe: 6, port: 0x630, slots: [2, 3] },
 };
 
 function sum(bytes: Uint8Array): number {

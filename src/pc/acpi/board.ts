@@ -39,4 +39,6 @@ export interface AcpiBoard {
 	readonly hasVga: boolean;
 	/** GPE that a new generation id raises. */
 	readonly generationGpe: number;
+	/** Cards that can be taken out and put in while the guest runs: GPE, ports, slots. */
+	readonly replug: { readonly gpe: number; readonly port: number; readonly slots: readonly number[] };
 }

@@ -1,3 +1,4 @@
+import { REPLUG_BYTES } from "../pci/replug.ts";
 import {
 	type Aml,
 	and,
@@ -39,6 +40,9 @@ import {
 
 const LINKS = ["LNKA", "LNKB", "LNKC", "LNKD"] as const;
 const STEERING = ["PRQA", "PRQB", "PRQC", "PRQD"] as const;
+/** ACPI 6.5 §5.6.6, "Device Object Notifications". */
+const DEVICE_CHECK = 1;
+const EJECT_REQUEST = 3;
 /** ISA interrupts offered to the links when the I/O APIC is not used. */
 const LINK_IRQS = [5, 10, 11] as const;
 /** The dword in the DSDT that holds the generation id's address is found by this name. */
@@ -52,7 +56,51 @@ export function dsdtTerms(board: AcpiBoard): Aml {
 		method("\\_PIC", 1, [store(arg(0), nameString("\\PICM"))]),
 		name("\\_S5", pkg(integer(board.pm.s5Type), ZERO, ZERO, ZERO)),
 		scope("\\_SB", ...board.apicIds.map((_, index) => processor(index)), pciRoot(board), ...interruptLinks(), hpet(board), generationId()),
-		scope("\\_GPE", method(`_E${board.generationGpe.toString(16).toUpperCase().padStart(2, "0")}`, 0, [notify("\\_SB.VGEN", 0x80)])),
+		scope("\\_GPE", onEvent(board.generationGpe, [notify("\\_SB.VGEN", 0x80)])),
+		board.replug.slots.length === 0 ? new Uint8Array(0) : replug(board.replug),
+	);
+}
+
+function onEvent(gpe: number, terms: readonly Aml[]): Aml {
+	return method(`_E${hexByte(gpe)}`, 0, terms);
+}
+
+function hexByte(value: number): string {
+	return value.toString(16).toUpperCase().padStart(2, "0");
+}
+
+/** Slots whose cards may go and come (ACPI 6.5 §6.3, "Device Insertion, Removal, and Status Objects"). */
+function replug({ gpe, port, slots }: AcpiBoard["replug"]): Aml {
+	const nameOf = (slot: number) => `S0${hexByte(slot)}`;
+	const tell = (slot: number, value: number) => when(and(local(0), integer(2 ** slot)), [notify(`\\_SB.PCI0.${nameOf(slot)}`, value)]);
+	const read = (unit: string) => store(nameString(`\\_SB.PCI0.${unit}`), local(0));
+	return concat(
+		scope(
+			"\\_SB.PCI0",
+			operationRegion("RPLG", "systemIo", port, REPLUG_BYTES),
+			field("RPLG", "dword", [
+				["RPLV", 32],
+				["RPCM", 32],
+				["RPEJ", 32],
+			]),
+			...slots.map((slot) =>
+				device(
+					nameOf(slot),
+					name("_ADR", integer(slot << 16)),
+					name("_SUN", integer(slot)),
+					method("_EJ0", 1, [store(integer(2 ** slot), nameString("\\_SB.PCI0.RPEJ"))]),
+				),
+			),
+		),
+		scope(
+			"\\_GPE",
+			onEvent(gpe, [
+				read("RPLV"),
+				...slots.map((slot) => tell(slot, EJECT_REQUEST)),
+				read("RPCM"),
+				...slots.map((slot) => tell(slot, DEVICE_CHECK)),
+			]),
+		),
 	);
 }
 
