@@ -1,13 +1,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { HostError } from "../host/node/host-error.ts";
-import { cloneFolder, cloneSnapshot, importHome } from "../host/node/snapshot/clone.ts";
+import { cloneFolder, cloneSnapshot, importHome, netOfClone } from "../host/node/snapshot/clone.ts";
 import { ask } from "../host/node/snapshot/control.ts";
 import { ForkPool } from "../host/node/snapshot/fork-pool.ts";
-import { MachineHome, machinesDirectory } from "../host/node/snapshot/home.ts";
+import { type HomeRecord, MachineHome, machinesDirectory } from "../host/node/snapshot/home.ts";
 import { difference, exportToFile } from "../host/node/snapshot/hosted-machine.ts";
 import type { Extent } from "../snapshot/diff.ts";
 import type { SnapshotInfo, SnapshotTree } from "../snapshot/tree.ts";
+import { macOfNic } from "../vm/nic.ts";
 import { formatSize } from "../vm/quantity.ts";
 import { UsageError } from "./failure.ts";
 import { ended, isRunning, launch } from "./machine-command.ts";
@@ -16,6 +17,11 @@ import { drawTree } from "./snapshot-tree.ts";
 
 interface Json {
 	readonly json?: boolean;
+}
+
+interface ForkChoices {
+	readonly stepClock?: boolean;
+	readonly keepMac?: boolean;
 }
 
 interface Place {
@@ -76,7 +82,10 @@ export async function showTree(text: string, options: Json): Promise<void> {
 	else process.stdout.write(infos.length === 0 ? `${home.name} has no snapshots yet\n` : drawTree(infos, Date.now()));
 }
 
-export async function restoreSnapshot(text: string, options: Json & { readonly discard?: boolean }): Promise<void> {
+export async function restoreSnapshot(
+	text: string,
+	options: Json & { readonly discard?: boolean; readonly stepClock?: boolean },
+): Promise<void> {
 	const { home, snapshot } = placeOf(text);
 	await home.read();
 	const infos = await askOr<readonly SnapshotInfo[]>(home, { verb: "tree" }, async (tree) => tree.infos());
@@ -84,11 +93,11 @@ export async function restoreSnapshot(text: string, options: Json & { readonly d
 	if (wanted === undefined) throw new UsageError(`${home.name} stands on no snapshot; say which: ${home.name}@SNAPSHOT`);
 	const info = await askOr<SnapshotInfo>(
 		home,
-		{ verb: "restore", snapshot: wanted, isDiscarding: options.discard === true },
+		{ verb: "restore", snapshot: wanted, isDiscarding: options.discard === true, stepsClock: options.stepClock === true },
 		async (tree) => tree.info(tree.find(wanted)),
 	);
 	if (!(await isRunning(home))) {
-		await home.change({ next: { snapshot: info.id, isSameLife: false } });
+		await home.change({ next: { snapshot: info.id, isSameLife: false, stepsClock: options.stepClock === true } });
 		await launch(home);
 	}
 	if (options.json === true) printJson({ ...info, isHere: true });
@@ -109,7 +118,7 @@ export async function removeSnapshots(texts: readonly string[], options: Json & 
 export async function forkMachines(
 	text: string,
 	command: readonly string[],
-	options: Json & { readonly count: number; readonly alive: number; readonly full?: boolean },
+	options: Json & ForkChoices & { readonly count: number; readonly alive: number; readonly full?: boolean },
 ): Promise<number> {
 	const place = placeOf(text);
 	await place.home.read();
@@ -121,11 +130,25 @@ export async function forkMachines(
 	for (const name of names) {
 		if (options.full === true) await copyWhole(place, name);
 		else await cloneTo(place, name);
+		await asAsked(new MachineHome(name), place.home, options);
 		await launch(new MachineHome(name));
 	}
 	if (options.json === true) printJson(names.map((name) => ({ name, state: "running" })));
 	else process.stdout.write(names.map((name) => `${name}: goes on from ${text}\n`).join(""));
 	return 0;
+}
+
+/** What a fork takes along otherwise than by default. */
+async function asAsked(fork: MachineHome, original: MachineHome, { stepClock, keepMac }: ForkChoices): Promise<void> {
+	const { next, machine } = await fork.read();
+	if (stepClock === true) await fork.change({ next: { ...next, stepsClock: true } });
+	if (keepMac === true) await fork.change({ machine: { ...machine, net: await netWithMac(original) } });
+}
+
+/** Behind a NAT of its own nobody minds two machines with one address. */
+async function netWithMac(original: MachineHome): Promise<HomeRecord["machine"]["net"]> {
+	const net = (await original.read()).machine.net;
+	return net === undefined ? undefined : { ...netOfClone(net), mac: macOfNic(net, original.name, "nic0") };
 }
 
 async function cloneTo({ home, snapshot }: Place, target: string): Promise<void> {
@@ -158,10 +181,12 @@ async function copyWhole(place: Place, target: string): Promise<void> {
 async function runInForks(
 	place: Place,
 	command: readonly string[],
-	options: Json & { readonly count: number; readonly alive: number },
+	options: Json & ForkChoices & { readonly count: number; readonly alive: number },
 ): Promise<number> {
 	const { home } = place;
-	const { machine } = await home.read();
+	const { machine: original } = await home.read();
+	const net = options.keepMac === true ? await netWithMac(home) : netOfClone(original.net);
+	const machine = { ...original, name: home.name, net, stepsClock: options.stepClock === true };
 	const scratch = new MachineHome(`fork.${process.pid}`, join(home.path, ".."));
 	const folder = await mkdtemp(join(machinesDirectory(), ".fork-"));
 	try {
@@ -183,7 +208,9 @@ async function runInForks(
 		}
 		const alive = Math.min(options.alive, options.count);
 		await using pool = await ForkPool.open({ machine, folder: snapshots, snapshot, alive });
-		const line = command.map(quoted).join(" ");
+		const words = command.map(quoted).join(" ");
+		// A guest looks at its clock chip when it is told to.
+		const line = options.stepClock === true ? `hwclock -s; ${words}` : words;
 		const results = await Promise.all(
 			Array.from({ length: options.count }, async (_, index) => {
 				const result = await pool.run(line);

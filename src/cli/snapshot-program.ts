@@ -5,6 +5,7 @@ import { option } from "./option.ts";
 import { collect, parseDisk, parseWhole, timeLike } from "./run-options.ts";
 
 const json = () => option("--json", "print JSON");
+const stepClock = () => option("--step-clock", "set its clock chip to the host's time of now; the guest reads it with hwclock -s");
 interface Json {
 	readonly json?: boolean;
 }
@@ -92,8 +93,11 @@ function addTime(program: Command, command: readonly string[], onExit: (code: nu
 		.description("put a machine back to a snapshot, and have it go on from there")
 		.argument("<name@snapshot>", "without @SNAPSHOT: where it is")
 		.addOption(option("--discard", "do not keep what it is now in an automatic snapshot first"))
+		.addOption(stepClock())
 		.addOption(json())
-		.action(async (name: string, options: Json & { discard?: boolean }) => (await load()).restoreSnapshot(name, options));
+		.action(async (name: string, options: Json & { discard?: boolean; stepClock?: boolean }) =>
+			(await load()).restoreSnapshot(name, options),
+		);
 	program
 		.command("rmsnap")
 		.description("remove snapshots; those that follow from them stay")
@@ -109,9 +113,12 @@ function addTime(program: Command, command: readonly string[], onExit: (code: nu
 		.addOption(option("-n, --count <n>", "how many (1)").argParser(parseCount).default(1, "1"))
 		.addOption(option("--alive <n>", "with a command: how many at a time (8)").argParser(parseCount).default(8, "8"))
 		.addOption(option("--full", "copy disks and memory instead of sharing files"))
+		.addOption(option("--keep-mac", "keep the network card's address: each fork is alone behind its NAT"))
+		.addOption(stepClock())
 		.addOption(json())
-		.action(async (name: string, options: Json & { count: number; alive: number; full?: boolean }) =>
-			onExit(await (await load()).forkMachines(name, command, options)),
+		.action(
+			async (name: string, options: Json & { count: number; alive: number; full?: boolean; keepMac?: boolean; stepClock?: boolean }) =>
+				onExit(await (await load()).forkMachines(name, command, options)),
 		);
 	program
 		.command("diff")

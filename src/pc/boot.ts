@@ -3,6 +3,7 @@ import { smbiosEntryPoint, smbiosTable } from "./acpi/smbios.ts";
 import { buildAcpi, placeAcpi } from "./acpi/tables.ts";
 import { acpiBoardOf, smbiosBoardOf } from "./describe.ts";
 import { assignPciResources, PIRQ_ISA_IRQS } from "./firmware/assign-pci.ts";
+import { GENERATION_ADDRESS_FILE } from "./firmware/table-loader.ts";
 import * as at from "./layout.ts";
 import { EBDA_ADDR, e820Map, TABLES_ADDR } from "./linux/e820.ts";
 import { enterReset, type InitialCpuState } from "./linux/entry.ts";
@@ -49,14 +50,23 @@ export function bootFirmware(pc: Pc): InitialCpuState {
 }
 
 /**
- * Tells a guest booted by `bootLinux` that it is another machine from now on (restored or cloned): it should throw its
- * secrets and random state away. `id` is 16 bytes never used before.
+ * Tells the guest that it is another machine from now on (restored or cloned): it should throw its secrets and random state
+ * away. `id` is 16 bytes never used before. Nobody is told where firmware has not said yet, or does not say, where it has put the tables.
  */
 export function announceGeneration(pc: Pc, id: Uint8Array): void {
-	pc.memory.write(TABLES_ADDR + buildAcpi(acpiBoardOf(pc)).generationIdOffset, id.subarray(0, 16));
+	const address = generationAddress(pc);
+	if (address === 0) return;
+	pc.memory.write(address, id.subarray(0, 16));
 	const event = pc.isa.pm.gpe(at.GENERATION_GPE);
 	event.set(true);
 	event.set(false);
+}
+
+function generationAddress(pc: Pc): PhysAddr {
+	const told = pc.fwCfg?.file(GENERATION_ADDRESS_FILE);
+	if (told === undefined) return TABLES_ADDR + buildAcpi(acpiBoardOf(pc)).generationIdOffset;
+	const address = Number(new DataView(told.buffer, told.byteOffset).getBigUint64(0, true));
+	return address + 16 <= pc.memory.lowRamBytes ? address : 0;
 }
 
 /** Leaves board and memory as a PC BIOS leaves them for an operating system. */

@@ -144,8 +144,6 @@ export class PcBoard implements Board {
 	}
 
 	announceGeneration(): void {
-		// Firmware that puts the tables somewhere does not say where.
-		if (this.#options.config.kernel === undefined) return;
 		const id = new Uint8Array(16);
 		this.#options.host.random(id);
 		announceGeneration(this.pc, id);

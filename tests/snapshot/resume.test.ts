@@ -22,18 +22,21 @@ test("a guest goes on in another process: uptime continues, memory and disk are 
 	const sums = "md5sum /tmp/memory; echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vda bs=64k count=32 2>/dev/null | md5sum";
 	const before = await runInShell(machine, sums);
 	const uptime = Number((await runInShell(machine, "cut -d. -f1 /proc/uptime")).output);
+	await runInShell(machine, "date -s @1000000000; hwclock -w");
 	await machine.snapshot({ name: "here" });
 	// What comes after must be gone, on the disk, too.
 	await runInShell(machine, "dd if=/dev/zero of=/dev/vda bs=64k count=32 2>&1; rm /tmp/memory; sync");
 	await machine.stop();
 
 	const child = fileURLToPath(new URL("resume-child.ts", import.meta.url));
-	const argument = JSON.stringify({ options: { ...whole, restore: "here" }, commands: [sums, "cut -d. -f1 /proc/uptime", "dmesg"] });
+	const commands = [sums, "cut -d. -f1 /proc/uptime", "dmesg", "hwclock -s; date +%s"];
+	const argument = JSON.stringify({ options: { ...whole, restore: "here", stepsClock: true }, commands });
 	const { stdout, stderr } = spawnSync(process.execPath, [child, argument], { encoding: "utf8", timeout: 120_000 });
 	expect(stderr).toBe("");
-	const [after, later, dmesg] = JSON.parse(stdout) as { code: number; output: string }[];
+	const [after, later, dmesg, time] = JSON.parse(stdout) as { code: number; output: string }[];
 	expect(after?.output.replace(/.*drop_caches.*\n/g, "")).toBe(before.output.replace(/.*drop_caches.*\n/g, ""));
 	expect(Number(later?.output)).toBeGreaterThanOrEqual(uptime);
 	expect(Number(later?.output)).toBeLessThan(uptime + 30);
+	expect(Math.abs(Number(time?.output) - Date.now() / 1000)).toBeLessThan(30);
 	expect(dmesg?.output).not.toMatch(COMPLAINTS);
 });

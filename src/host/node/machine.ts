@@ -35,6 +35,7 @@ export type NodeMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bio
 	readonly net?: Omit<UserNetworkOptions, "name"> | undefined;
 	/** With `restore`: as in `RestoreOptions`. */
 	readonly isSameLife?: boolean | undefined;
+	readonly stepsClock?: boolean | undefined;
 };
 
 /** The engine, its code and Node itself, over and above guest RAM. */
@@ -45,7 +46,7 @@ const OVERHEAD_BYTES = 400 * 1024 * 1024;
  * @throws MachineError, HostError, DiskError, PcError: one line each, naming the file or key at fault
  */
 export async function createMachine(options: NodeMachineOptions): Promise<CoreMachine> {
-	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, net, ...told } = options;
+	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, stepsClock, net, ...told } = options;
 	const rest = { ...engineOfEnvironment(process.env), ...told };
 	tuneWebAssembly();
 	const images = await readImages({ kernel, initrd, bios });
@@ -69,7 +70,7 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 		const source = { snapshots: tree, ownsSnapshots: typeof snapshots === "string", isRestored: restore !== undefined };
 		const nics = [...(network === undefined ? [] : [network.nic]), ...(rest.nics ?? [])];
 		const machine = assembleMachine({ ...rest, ...images, disks: attached, nics }, new NodeHost(), source);
-		if (restore !== undefined) await machine.restore(restore, { isSameLife });
+		if (restore !== undefined) await machine.restore(restore, { isSameLife, stepsClock });
 		await network?.attach(machine);
 		return machine;
 	} catch (error) {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { MIB } from "../../base/units.ts";
 import { SteppedClock } from "../../machine/clock.ts";
 import { GuestMemory } from "../../machine/memory.ts";
-import { bootFirmware } from "../boot.ts";
+import { announceGeneration, bootFirmware } from "../boot.ts";
 import { Pc } from "../pc.ts";
 
 function build() {
@@ -57,6 +57,7 @@ test("fw_cfg: signature, processor count and the directory of files", () => {
 		"etc/smbios/smbios-anchor",
 		"etc/acpi/tables",
 		"etc/acpi/rsdp",
+		"etc/vmgenid_addr",
 		"etc/table-loader",
 	]);
 	const e820 = readItem(pc, files.get("etc/e820")!.key, 21);
@@ -64,7 +65,7 @@ test("fw_cfg: signature, processor count and the directory of files", () => {
 	expect(e820[20]).toBe(0);
 });
 
-test("fw_cfg DMA selects, reads, skips, and refuses to write", () => {
+test("fw_cfg DMA selects, reads, skips, and writes where that is meant to be", () => {
 	const { pc, memory } = build();
 	const command = (control: number, length: number, address: number) => {
 		const bytes = new Uint8Array(16);
@@ -84,6 +85,19 @@ test("fw_cfg DMA selects, reads, skips, and refuses to write", () => {
 	expect(command(0x0000_0002, 2, 0x6000)).toBe(0);
 	expect(memory.readPhys(0x6000, 2)).toBe(0x554d);
 	expect(command(0x0000_0010, 4, 0x6000)).toBe(0x0100_0000);
+	// But for the file that tells where the generation id lies.
+	memory.write(0x6000, Uint8Array.of(0, 0x10, 0x20, 0, 0, 0, 0, 0));
+	const { key } = directory(pc).get("etc/vmgenid_addr") ?? { key: 0 };
+	expect(command(key * 0x10000 + 0x18, 16, 0x6000)).toBe(0x0100_0000);
+	announceGeneration(pc, new Uint8Array(16).fill(0x77));
+	expect(command(key * 0x10000 + 0x18, 8, 0x6000)).toBe(0);
+	const saved = pc.save();
+	pc.reset();
+	announceGeneration(pc, new Uint8Array(16).fill(0x66));
+	expect(memory.readPhys(0x20_1000, 4)).toBe(0);
+	pc.load(structuredClone(saved) as typeof saved);
+	announceGeneration(pc, new Uint8Array(16).fill(0x55));
+	expect(memory.readPhys(0x20_1000, 4)).toBe(0x5555_5555);
 });
 
 test("the table loader's script leads to valid tables", () => {
@@ -105,7 +119,7 @@ test("the table loader's script leads to valid tables", () => {
 			const offset = view.getUint32(116, true);
 			const value = target.getUint32(offset, true) + memory.get(text(60))!.address;
 			target.setUint32(offset, value, true);
-		} else {
+		} else if (kind === 3) {
 			const { bytes } = memory.get(text(4))!;
 			const [checksumAt, start, length] = [60, 64, 68].map((offset) => view.getUint32(offset, true)) as [number, number, number];
 			bytes[checksumAt] = 0;

@@ -8,7 +8,13 @@ import { ascii, concat } from "../acpi/aml.ts";
  * The firmware configuration device by which SeaBIOS and OVMF learn about a virtual PC (QEMU, docs/specs/fw_cfg.rst):
  * numbered blobs, a directory of named ones, read byte by byte through two ports or by DMA.
  */
-export type FwCfgState = { readonly key: number; readonly offset: number; readonly dmaHigh: number };
+export type FwCfgState = {
+	readonly key: number;
+	readonly offset: number;
+	readonly dmaHigh: number;
+	/** Files that firmware may write to, by path; the first states have none. */
+	readonly written?: { readonly [path: string]: Uint8Array };
+};
 
 export const FW_CFG = {
 	SIGNATURE: 0x00,
@@ -39,7 +45,7 @@ const DMA_SIGNATURE = ascii("QEMU CFG");
 export class FwCfg implements Device<FwCfgState> {
 	readonly name = "fw-cfg";
 	readonly #items = new Map<number, Uint8Array>();
-	readonly #files: { readonly path: string; readonly key: number; readonly bytes: Uint8Array }[] = [];
+	readonly #files: { readonly path: string; readonly key: number; readonly bytes: Uint8Array; readonly isWritable: boolean }[] = [];
 	readonly #dma: DmaPort;
 	#key = 0;
 	#offset = 0;
@@ -57,12 +63,17 @@ export class FwCfg implements Device<FwCfgState> {
 	}
 
 	/** Adds a file to the directory. Paths are at most 55 characters. */
-	addFile(path: string, bytes: Uint8Array): void {
+	addFile(path: string, bytes: Uint8Array, isWritable = false): void {
 		assert(path.length < FILE_NAME_BYTES && !this.#files.some((file) => file.path === path), `fw_cfg file ${path}`);
 		const key = FW_CFG.FIRST_FILE + this.#files.length;
-		this.#files.push({ path, key, bytes });
+		this.#files.push({ path, key, bytes, isWritable });
 		this.#items.set(key, bytes);
 		this.#setDirectory();
+	}
+
+	/** What a file holds now. */
+	file(path: string): Uint8Array | undefined {
+		return this.#files.find((file) => file.path === path)?.bytes;
 	}
 
 	/** Ports 0x510 (selector, 16 bits wide) and 0x511 (data): the data port overlaps the selector's second byte. */
@@ -96,16 +107,20 @@ export class FwCfg implements Device<FwCfgState> {
 	reset(): void {
 		this.#select(0);
 		this.#dmaHigh = 0;
+		// Whatever firmware has said was of the memory that it had laid out.
+		for (const { bytes, isWritable } of this.#files) if (isWritable) bytes.fill(0);
 	}
 
 	save(): FwCfgState {
-		return { key: this.#key, offset: this.#offset, dmaHigh: this.#dmaHigh };
+		const written = this.#files.filter(({ isWritable }) => isWritable).map(({ path, bytes }) => [path, bytes.slice()] as const);
+		return { key: this.#key, offset: this.#offset, dmaHigh: this.#dmaHigh, written: Object.fromEntries(written) };
 	}
 
 	load(state: FwCfgState): void {
 		this.#key = state.key;
 		this.#offset = state.offset;
 		this.#dmaHigh = state.dmaHigh;
+		for (const { path, bytes, isWritable } of this.#files) if (isWritable) bytes.set(state.written?.[path] ?? new Uint8Array(bytes.length));
 	}
 
 	#select(key: number): void {
@@ -128,7 +143,7 @@ export class FwCfg implements Device<FwCfgState> {
 		let error = 0;
 		if ((control & DMA_SELECT) !== 0) this.#select(control >>> 16);
 		if ((control & DMA_READ) !== 0) this.#readDma(target, lengthBytes);
-		else if ((control & DMA_WRITE) !== 0) error = DMA_ERROR;
+		else if ((control & DMA_WRITE) !== 0) error = this.#writeDma(target, lengthBytes) ? 0 : DMA_ERROR;
 		else if ((control & DMA_SKIP) !== 0) this.#offset += lengthBytes;
 		view.setUint32(0, error);
 		this.#dma.write(addr, command.subarray(0, 4));
@@ -142,6 +157,15 @@ export class FwCfg implements Device<FwCfgState> {
 		const zeros = Math.min(lengthBytes - rest.length, MAX_ZEROS);
 		if (zeros > 0) this.#dma.write(target + rest.length, new Uint8Array(zeros));
 		this.#offset += lengthBytes;
+	}
+
+	/** False where nothing may be written, or not that much. */
+	#writeDma(source: number, lengthBytes: number): boolean {
+		const file = this.#files.find(({ key }) => key === this.#key);
+		if (file === undefined || !file.isWritable || this.#offset + lengthBytes > file.bytes.length) return false;
+		this.#dma.read(source, file.bytes.subarray(this.#offset, this.#offset + lengthBytes));
+		this.#offset += lengthBytes;
+		return true;
 	}
 
 	#setDirectory(): void {

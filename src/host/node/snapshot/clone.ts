@@ -39,7 +39,7 @@ export async function cloneSnapshot(home: MachineHome, tree: SnapshotTree, recor
 }
 
 /** The original's address and ports of the host stay with the original. */
-function netOfClone(net: HomeRecord["machine"]["net"]): HomeRecord["machine"]["net"] {
+export function netOfClone(net: HomeRecord["machine"]["net"]): HomeRecord["machine"]["net"] {
 	return net === undefined ? undefined : { ...net, mac: undefined, forwards: undefined };
 }
 

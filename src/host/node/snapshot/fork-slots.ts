@@ -54,7 +54,7 @@ export class ForkSlot {
 			await this.#machine.start();
 			return this.#machine;
 		}
-		await machine.restore(this.#reference);
+		await machine.restore(this.#reference, { stepsClock: this.#options.stepsClock });
 		await machine.resume();
 		return machine;
 	}

@@ -15,13 +15,13 @@ import { openLayered } from "./disks.ts";
  * @throws SnapshotError not-found, corrupt; MachineError, DiskError, HostError
  */
 export async function createFork(options: NodeMachineOptions, tree: SnapshotTree, reference: string): Promise<Machine> {
-	const { kernel, initrd, bios, disks = [], snapshots: _, restore: __, isSameLife: ___, net, ...rest } = options;
+	const { kernel, initrd, bios, disks = [], snapshots: _, restore: __, isSameLife: ___, stepsClock, net, ...rest } = options;
 	tuneWebAssembly();
 	const record = tree.find(reference);
 	const images = await readImages({ kernel, initrd, bios });
 	const opened: { disk: Disk; bus: "virtio" | "ide"; isIndependent: boolean }[] = [];
-	// The host's ports are the original's.
-	const network = net === undefined ? undefined : new UserNetwork({ ...net, name: rest.name ?? "fork", mac: undefined, forwards: [] });
+	// The host's ports are the original's. An address that is given stays; without one it follows from the fork's name.
+	const network = net === undefined ? undefined : new UserNetwork({ ...net, name: rest.name ?? "fork", forwards: [] });
 	try {
 		for (const [index, spec] of disks.entries()) {
 			if ("disk" in spec || (spec.mode === "independent" && spec.isReadOnly !== true))
@@ -32,7 +32,7 @@ export async function createFork(options: NodeMachineOptions, tree: SnapshotTree
 		const source = { snapshots: tree.branch(), isRestored: true };
 		const nics = [...(network === undefined ? [] : [network.nic]), ...(rest.nics ?? [])];
 		const machine = assembleMachine({ ...rest, ...images, disks: opened, nics }, new NodeHost(), source);
-		await machine.restore(record.id);
+		await machine.restore(record.id, { stepsClock });
 		await network?.attach(machine);
 		return machine;
 	} catch (error) {

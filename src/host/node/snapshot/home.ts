@@ -19,14 +19,17 @@ const FOLDER_MODE = 0o700;
 
 /** What a machine is made of, as its file says it: everything by path. */
 export interface HomeRecord {
-	readonly machine: Omit<NodeMachineOptions, "kernel" | "initrd" | "bios" | "disks" | "snapshots" | "restore" | "nics"> & {
+	readonly machine: Omit<
+		NodeMachineOptions,
+		"kernel" | "initrd" | "bios" | "disks" | "snapshots" | "restore" | "isSameLife" | "stepsClock" | "nics"
+	> & {
 		readonly kernel?: string;
 		readonly initrd?: string;
 		readonly bios?: string;
 		readonly disks?: readonly DiskFile[];
 	};
 	/** Where it goes on at its next start, instead of booting: a snapshot, and whether it is the same life (a suspended machine). */
-	readonly next?: { readonly snapshot: string; readonly isSameLife: boolean };
+	readonly next?: { readonly snapshot: string; readonly isSameLife: boolean; readonly stepsClock?: boolean };
 	/** Takes a snapshot by itself that often. */
 	readonly autosnapshotNs?: number;
 	/** What `redo` goes back to, the next one last. */

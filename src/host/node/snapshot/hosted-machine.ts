@@ -43,7 +43,7 @@ export class HostedMachine {
 		let machine: Machine | undefined;
 		try {
 			const isSameLife = next?.isSameLife === true;
-			const start = next === undefined ? {} : { restore: next.snapshot, isSameLife };
+			const start = next === undefined ? {} : { restore: next.snapshot, isSameLife, stepsClock: next.stepsClock };
 			machine = await createMachine({ ...options, name: home.name, snapshots: tree, ...start });
 			if (next !== undefined) await home.change({ next: undefined });
 			if (isSameLife) await machine.removeSnapshot(next?.snapshot as string);
@@ -100,7 +100,7 @@ export class HostedMachine {
 				if (request.isDiscarding !== true)
 					await machine.snapshot({ isAutomatic: true, note: `before going back to ${needed("snapshot")}` });
 				await this.#thin();
-				const record = await machine.restore(needed("snapshot"));
+				const record = await machine.restore(needed("snapshot"), { stepsClock: request.stepsClock === true });
 				this.#undo.forget();
 				if (machine.state === "paused") await machine.resume();
 				return { result: this.#tree.info(record) };
