@@ -1,3 +1,5 @@
+import type { SuperFrame } from "./offload/segment.ts";
+
 /**
  * One end of a cable, as whoever is plugged into it sees it: a network card, a switch's port, a router's interface.
  *
@@ -14,8 +16,15 @@ export interface Port {
 	/** Bits per second that the cable takes from this end; absent or `undefined`: as fast as you like. */
 	readonly speedBps?: number | undefined;
 	send(frame: Uint8Array): void;
+	/**
+	 * Takes a TCP super-frame as it is, where nothing on the way has to see the frames that it would be cut into and the other
+	 * end does not mind; false, and nothing done, where it has to be cut first.
+	 */
+	sendWhole?(whole: SuperFrame): boolean;
 	/** Set by the device. A frame that has come to this end. */
 	onFrame: (frame: Uint8Array) => void;
+	/** Set by a device that takes super-frames as they are. */
+	onWhole?: ((whole: SuperFrame) => void) | undefined;
 	/** Set by the device. Called when `hasCarrier` has changed. */
 	onCarrier: (isUp: boolean) => void;
 }
@@ -27,6 +36,7 @@ export interface Port {
 export class Jack implements Port {
 	readonly name: string;
 	onFrame: (frame: Uint8Array) => void = () => {};
+	onWhole: ((whole: SuperFrame) => void) | undefined;
 	onCarrier: (isUp: boolean) => void = () => {};
 	#cable: Port | undefined;
 
@@ -52,6 +62,7 @@ export class Jack implements Port {
 		if (this.#cable !== undefined) detach(this.#cable);
 		this.#cable = cable;
 		cable.onFrame = (frame) => this.onFrame(frame);
+		cable.onWhole = this.onWhole === undefined ? undefined : (whole) => this.onWhole?.(whole);
 		cable.onCarrier = (isUp) => this.onCarrier(isUp);
 		if (this.hasCarrier !== before) this.onCarrier(this.hasCarrier);
 	}
@@ -66,9 +77,14 @@ export class Jack implements Port {
 	send(frame: Uint8Array): void {
 		this.#cable?.send(frame);
 	}
+
+	sendWhole(whole: SuperFrame): boolean {
+		return this.#cable?.sendWhole?.(whole) ?? false;
+	}
 }
 
 function detach(cable: Port): void {
 	cable.onFrame = () => {};
+	cable.onWhole = undefined;
 	cable.onCarrier = () => {};
 }

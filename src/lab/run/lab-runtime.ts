@@ -162,6 +162,10 @@ class RealtimeRuntime extends Runtime {
 					this.#time.runDue();
 					jack.send(frame);
 				},
+				wholeToCable: (whole, jack) => {
+					this.#time.runDue();
+					return jack.sendWhole(whole);
+				},
 				toMachine: (arrive) => {
 					if (machine.state === "created") arrive();
 					else if (machine.state !== "stopped") machine.post(arrive);

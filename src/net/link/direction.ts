@@ -1,5 +1,6 @@
 import type { Ns } from "../../base/units.ts";
 import { vlanTag } from "../frames/ethernet.ts";
+import { type SuperFrame, segmentCount, segmentedBytes, segmentsOf } from "../offload/segment.ts";
 import type { Clock, Timer } from "../time.ts";
 import { type DirectionConfig, queueLimits, wireBytes } from "./config.ts";
 import { withCongestionMark } from "./ecn.ts";
@@ -20,6 +21,9 @@ export interface DirectionOptions {
 	/** `a>b`. */
 	readonly name: string;
 	readonly deliver: (frame: Uint8Array) => void;
+	/** False where the far end wants frames. */
+	readonly takesWhole?: () => boolean;
+	readonly deliverWhole?: (whole: SuperFrame) => void;
 }
 
 /** At which a queue runs empty that is left over from when there was a rate. */
@@ -38,7 +42,7 @@ export class Direction {
 	/** Asked about each frame before anything else is done with it. */
 	filter: Filter | undefined;
 	readonly #clock: Clock;
-	readonly #deliverFrame: (frame: Uint8Array) => void;
+	readonly #options: DirectionOptions;
 	readonly #queueRandom: RandomStream;
 	readonly #timer: Timer;
 	readonly #serialiser = new Serialiser();
@@ -56,12 +60,13 @@ export class Direction {
 		this.name = options.name;
 		this.#clock = options.clock;
 		this.#config = config;
-		this.#deliverFrame = options.deliver;
+		this.#options = options;
 		const { clock, seed, linkName, name } = options;
 		const random = (purpose: string) => new RandomStream(seed, linkName, name, purpose);
 		const host = {
 			stats: this.stats,
-			deliver: (frame: Uint8Array, index: number) => this.#deliver(frame, index),
+			deliver: (frame: Uint8Array, index: number, whole?: SuperFrame) =>
+				whole === undefined ? this.#deliver(frame, index) : this.#deliverWhole(whole, index),
 			drop: (frame: Uint8Array, index: number, reason: DropReason) => this.#drop(frame, index, reason),
 		};
 		this.#wire = new Wire(clock, `${linkName} ${name} wire`, random, host);
@@ -125,6 +130,27 @@ export class Direction {
 		else this.#enqueue({ frame, index, arrivalNs: nowNs, wireBytes: wireBytes(this.#config.framing, frame.length) });
 	}
 
+	/** Takes a super-frame uncut, if none of its frames would meet anything but the cable's delay. */
+	sendWhole(whole: SuperFrame): boolean {
+		if (!this.#isPlain() || this.#options.takesWhole?.() !== true) return false;
+		if (whole.headerBytes + whole.segmentBytes > this.#config.mtuBytes + headerBytes(whole.frame)) return false;
+		const index = this.#nextIndex;
+		const count = segmentCount(whole);
+		this.#nextIndex += count;
+		this.stats.sentFrames += count;
+		this.stats.sentBytes += segmentedBytes(whole);
+		this.#wire.sendWhole(this.#config, whole, index, this.#clock.nowNs);
+		return true;
+	}
+
+	/** Nothing is done to frames, and nobody looks at them. */
+	#isPlain(): boolean {
+		const { state, netem, loss, bitErrorRatio, corrupt, duplicate, reorder, jitter } = this.#config;
+		if (state !== "up" || netem !== undefined || loss.model !== "none" || jitter !== undefined || reorder !== undefined) return false;
+		if (bitErrorRatio > 0 || corrupt > 0 || duplicate > 0 || this.filter !== undefined || this.#taps.size > 0) return false;
+		return !this.#isPaced() && this.#sending === undefined;
+	}
+
 	/** Changes take hold of the next frame: what is being sent ends at the old rate, what is on the wire arrives as it was to. */
 	configure(config: DirectionConfig): void {
 		const before = this.#config;
@@ -177,7 +203,17 @@ export class Direction {
 			const timeNs = this.#clock.nowNs;
 			for (const tap of this.#taps) tap({ point: "delivered", timeNs, frame, index });
 		}
-		this.#deliverFrame(frame);
+		this.#options.deliver(frame);
+	}
+
+	#deliverWhole(whole: SuperFrame, index: number): void {
+		if (this.#taps.size > 0 || this.#options.takesWhole?.() !== true) {
+			for (const [at, frame] of segmentsOf(whole).entries()) this.#deliver(frame, index + at);
+			return;
+		}
+		this.stats.deliveredFrames += segmentCount(whole);
+		this.stats.deliveredBytes += segmentedBytes(whole);
+		this.#options.deliverWhole?.(whole);
 	}
 
 	#drop(frame: Uint8Array, index: number, reason: DropReason): void {

@@ -1,4 +1,5 @@
 import type { Ns } from "../../base/units.ts";
+import { type SuperFrame, segmentsOf } from "../offload/segment.ts";
 
 /** A frame propagating along the cable. */
 export interface FlyingFrame {
@@ -7,6 +8,15 @@ export interface FlyingFrame {
 	readonly deliverNs: Ns;
 	/** Later frames that must go by first (reordering); 0 for nearly all. */
 	readonly heldByFrames: number;
+	/** Set: `frame` is this one's, and has not been cut. */
+	readonly whole?: SuperFrame | undefined;
+}
+
+/** One after another, as if whatever is whole had been cut when it was sent. */
+export function cutFlying(flying: FlyingFrame): readonly FlyingFrame[] {
+	const { whole, index, deliverNs, heldByFrames } = flying;
+	if (whole === undefined) return [flying];
+	return segmentsOf(whole).map((frame, at) => ({ frame, index: index + at, deliverNs, heldByFrames }));
 }
 
 /** What is on the cable, by time of delivery and, at one time, by order of departure. A binary heap. */

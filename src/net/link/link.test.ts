@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { buildEthernet, buildIpv4, parseEthernet, parseIpv4, withTag } from "../frames/index.ts";
+import { buildEthernet, buildIpv4, buildTcp, parseEthernet, parseIpv4, withTag } from "../frames/index.ts";
+import { type SuperFrame, segmentsOf, superFrame } from "../offload/segment.ts";
 import { Jack } from "../port.ts";
 import { VirtualClock } from "../time.ts";
 import { Link, type LinkSnapshot } from "./link.ts";
@@ -358,4 +359,61 @@ test("tc-netem: deterministic parts to the nanosecond", () => {
 	for (let id = 0; id < 6; id++) gaps.link.a.send(frame(id));
 	gaps.clock.advance(1e9);
 	expect(gaps.ids()).toEqual([2, 5, 0, 1, 3, 4]);
+});
+
+/** Five frames in one. */
+function whole(): SuperFrame {
+	const tcp = buildTcp(
+		{
+			sourcePort: 1,
+			destinationPort: 2,
+			sequence: 0,
+			acknowledgment: 0,
+			flags: 0x10,
+			window: 9,
+			options: {},
+			payload: new Uint8Array(7000),
+		},
+		1,
+		2,
+	);
+	const payload = buildIpv4({ protocol: 6, source: 1, destination: 2, payload: tcp });
+	const made = superFrame(buildEthernet({ destination: 1, source: 2, etherType: 0x800, payload }), 1460);
+	return made ?? expect.fail("no super-frame");
+}
+
+test("a super-frame goes through whole where its frames would meet nothing but delay, counted as its frames", () => {
+	const { clock, link, arrivals } = rig({ delay: "1ms" });
+	const wholes: number[] = [];
+	expect(link.a.sendWhole?.(whole()), "the far end takes frames only").toBe(false);
+	link.b.onWhole = () => wholes.push(clock.nowNs);
+	link.a.send(frame(1));
+	expect(link.a.sendWhole?.(whole())).toBe(true);
+	link.a.send(frame(2));
+	clock.advance(2e6);
+	expect([wholes, arrivals.length]).toEqual([[1e6], 2]);
+	expect(link.up.stats).toMatchObject({ sentFrames: 7, deliveredFrames: 7, sentBytes: 2 * 1514 + 7000 + 5 * 54 });
+	for (const spec of [{ rate: "1gbit" }, { loss: "1%" }, { mtu: 1400 }, { state: "silent" }, { jitter: "1ms" }] as const) {
+		const other = rig(spec);
+		other.link.b.onWhole = () => {};
+		expect(other.link.a.sendWhole?.(whole()), JSON.stringify(spec)).toBe(false);
+	}
+});
+
+test("a super-frame on its way is cut when somebody looks, when the cable is pulled, and when it is saved", () => {
+	const { clock, link, arrivals } = rig({ delay: "1ms" });
+	link.b.onWhole = () => expect.fail("whole");
+	link.a.sendWhole?.(whole());
+	expect(
+		(link.save().up.wire.flight as readonly { frame: Uint8Array; index: number }[]).map(({ frame, index }) => [frame.length, index]),
+	).toEqual([0, 1, 2, 3, 4].map((index) => [index < 4 ? 1514 : 54 + 7000 - 4 * 1460, index]));
+	const seen: number[] = [];
+	const end = link.up.tap(({ index }) => seen.push(index));
+	clock.advance(2e6);
+	expect([seen, arrivals.map((each) => each.frame)]).toEqual([[0, 1, 2, 3, 4], segmentsOf(whole())]);
+	expect(link.a.sendWhole?.(whole()), "somebody looks").toBe(false);
+	end();
+	link.a.sendWhole?.(whole());
+	link.set({ state: "down" });
+	expect(link.up.stats.drops.down).toBe(5);
 });

@@ -1,4 +1,5 @@
 import type { StateValue } from "../../base/json.ts";
+import type { SuperFrame } from "../offload/segment.ts";
 import type { Port } from "../port.ts";
 import type { Clock } from "../time.ts";
 import type { DirectionConfig } from "./config.ts";
@@ -28,6 +29,7 @@ export type LinkSnapshot = {
 class CableEnd implements Port {
 	hasCarrier = true;
 	onFrame: (frame: Uint8Array) => void = () => {};
+	onWhole: ((whole: SuperFrame) => void) | undefined;
 	onCarrier: (isUp: boolean) => void = () => {};
 	out: Direction | undefined;
 
@@ -37,6 +39,10 @@ class CableEnd implements Port {
 
 	send(frame: Uint8Array): void {
 		this.out?.send(frame);
+	}
+
+	sendWhole(whole: SuperFrame): boolean {
+		return this.out?.sendWhole(whole) ?? false;
 	}
 
 	setCarrier(isUp: boolean): void {
@@ -64,8 +70,21 @@ export class Link {
 		this.#ends = [a, b];
 		this.a = a;
 		this.b = b;
-		this.up = new Direction({ clock, seed, linkName: name, name: "a>b", deliver: (frame) => b.onFrame(frame) }, config.up);
-		this.down = new Direction({ clock, seed, linkName: name, name: "b>a", deliver: (frame) => a.onFrame(frame) }, config.down);
+		const direction = (label: string, to: CableEnd, from: DirectionConfig): Direction =>
+			new Direction(
+				{
+					clock,
+					seed,
+					linkName: name,
+					name: label,
+					deliver: (frame) => to.onFrame(frame),
+					takesWhole: () => to.onWhole !== undefined,
+					deliverWhole: (whole) => to.onWhole?.(whole),
+				},
+				from,
+			);
+		this.up = direction("a>b", b, config.up);
+		this.down = direction("b>a", a, config.down);
 		a.out = this.up;
 		b.out = this.down;
 		this.#updateCarrier();

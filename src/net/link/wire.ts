@@ -1,7 +1,8 @@
 import type { Ns } from "../../base/units.ts";
+import type { SuperFrame } from "../offload/segment.ts";
 import type { Clock, Timer } from "../time.ts";
 import { type DirectionConfig, wireBytes } from "./config.ts";
-import { Flight, type FlyingFrame } from "./flight.ts";
+import { cutFlying, Flight, type FlyingFrame } from "./flight.ts";
 import { type JitterState, jitterNs, newJitterState } from "./jitter.ts";
 import { anyBitHit, isLost, type LossState, newLossState } from "./loss.ts";
 import { type RandomStream, threshold } from "./random.ts";
@@ -15,7 +16,7 @@ const MAX_FLYING_FRAMES = 262_144;
 
 export interface WireHost {
 	readonly stats: DirectionStats;
-	deliver(frame: Uint8Array, index: number): void;
+	deliver(frame: Uint8Array, index: number, whole?: SuperFrame): void;
 	drop(frame: Uint8Array, index: number, reason: DropReason): void;
 }
 
@@ -78,9 +79,17 @@ export class Wire {
 		}
 	}
 
+	/** All frames of a super-frame leave at `leftNs`; the cable does nothing to them but to take its time. */
+	sendWhole({ delayNs }: DirectionConfig, whole: SuperFrame, index: number, leftNs: Ns): void {
+		const deliverNs = Math.max(leftNs + Math.max(MIN_UNPACED_NS, delayNs), this.#lastDeliverNs);
+		this.#lastDeliverNs = deliverNs;
+		this.#flight.push({ frame: whole.frame, index, deliverNs, heldByFrames: 0, whole });
+		if (!this.#timer.isArmed || deliverNs < this.#timer.deadlineNs) this.#timer.arm(deliverNs);
+	}
+
 	/** Loses everything that is on the wire. */
 	flush(): void {
-		for (const flying of [...this.#flight.clear(), ...this.#held]) this.#host.drop(flying.frame, flying.index, "down");
+		for (const flying of [...this.#flight.clear().flatMap(cutFlying), ...this.#held]) this.#host.drop(flying.frame, flying.index, "down");
 		this.#held = [];
 		this.#timer.disarm();
 		this.#holdTimer.disarm();
@@ -134,7 +143,7 @@ export class Wire {
 			const flying = this.#flight.pop() as FlyingFrame;
 			if (flying.heldByFrames > 0) this.#hold(flying);
 			else {
-				this.#host.deliver(flying.frame, flying.index);
+				this.#host.deliver(flying.frame, flying.index, flying.whole);
 				if (this.#held.length > 0) this.#letGo();
 			}
 		}
@@ -168,7 +177,7 @@ export class Wire {
 			loss: { ...this.#loss },
 			jitter: { ...this.#jitter },
 			lastDeliverNs: this.#lastDeliverNs,
-			flight: this.#flight.entries().map(saveFlying),
+			flight: this.#flight.entries().flatMap(cutFlying).map(saveFlying),
 			held: this.#held.map(saveFlying),
 		};
 	}

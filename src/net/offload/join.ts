@@ -4,6 +4,7 @@ import { PROTOCOL_TCP } from "../frames/ipv4.ts";
 import { TCP_ACK, TCP_FIN, TCP_HEADER_BYTES, TCP_PSH } from "../frames/tcp.ts";
 import { isTransportChecksumGood } from "./checksums.ts";
 import { type IpPlace, locateIp, pseudoSumOf } from "./locate.ts";
+import { type SuperFrame, segmentCount } from "./segment.ts";
 
 export interface JoinOptions {
 	readonly joinsIpv4: boolean;
@@ -43,7 +44,7 @@ interface Segment {
  * good checksums, nothing in them that the receiver would have to hear of one by one. Cutting the result again gives the
  * same frames, which is why only the last may be short, or push.
  */
-export function joinTcp(frames: readonly Uint8Array[], from: number, options: JoinOptions): Joined {
+export function joinTcp(frames: readonly (Uint8Array | SuperFrame)[], from: number, options: JoinOptions): Joined {
 	const frame = frames[from] as Uint8Array;
 	const alone = { count: 1, byteLength: frame.length, parts: [frame] };
 	if (from + 1 === frames.length || (!options.joinsIpv4 && !options.joinsIpv6)) return alone;
@@ -53,7 +54,8 @@ export function joinTcp(frames: readonly Uint8Array[], from: number, options: Jo
 	let [last, byteLength] = [first, first.place.end];
 	const payloads = [frame.subarray(first.payloadAt, first.place.end)];
 	for (let index = from + 1; index < frames.length; index++) {
-		const next = joinable(frames[index] as Uint8Array, options);
+		const frame = frames[index];
+		const next = frame instanceof Uint8Array ? joinable(frame, options) : undefined;
 		if (next === undefined || !follows(last, next, first)) break;
 		const payloadBytes = next.place.end - next.payloadAt;
 		if (payloadBytes > segmentBytes || byteLength + payloadBytes > options.maxBytes) break;
@@ -69,6 +71,21 @@ export function joinTcp(frames: readonly Uint8Array[], from: number, options: Jo
 		byteLength,
 		parts: [headersOf(first, last, byteLength), ...payloads],
 		tcp: { isIpv6, transportAt, headerBytes: first.payloadAt, segmentBytes },
+	};
+}
+
+/** A super-frame that nobody has cut, as the guest gets it. `undefined` when it is more than one IP packet can be. */
+export function uncut(whole: SuperFrame): Joined | undefined {
+	const { frame, place, headerBytes, segmentBytes } = whole;
+	if (frame.length - (place.isIpv6 ? place.ipAt + 40 : place.ipAt) > 0xffff) return undefined;
+	const headers = frame.slice(0, headerBytes);
+	describeWhole(headers, place, frame.length);
+	const { isIpv6, transportAt } = place;
+	return {
+		count: segmentCount(whole),
+		byteLength: frame.length,
+		parts: [headers, frame.subarray(headerBytes)],
+		tcp: { isIpv6, transportAt, headerBytes, segmentBytes },
 	};
 }
 
@@ -111,17 +128,22 @@ function follows(last: Segment, next: Segment, first: Segment): boolean {
 
 function headersOf(first: Segment, last: Segment, byteLength: number): Uint8Array {
 	const headers = first.frame.slice(0, first.payloadAt);
-	const { isIpv6, ipAt, transportAt } = first.place;
+	headers[first.place.transportAt + 13] = first.flags | last.flags;
+	describeWhole(headers, first.place, byteLength);
+	return headers;
+}
+
+/** Lengths and checksums of a whole with `byteLength` bytes: the TCP checksum's field holds the pseudo-header's sum. */
+function describeWhole(headers: Uint8Array, place: IpPlace, byteLength: number): void {
+	const { isIpv6, ipAt, transportAt } = place;
 	if (isIpv6) writeU16(headers, ipAt + 4, byteLength - ipAt - 40);
 	else {
 		writeU16(headers, ipAt + 2, byteLength - ipAt);
 		writeU16(headers, ipAt + 10, 0);
 		writeU16(headers, ipAt + 10, internetChecksum(headers, ipAt, transportAt));
 	}
-	headers[transportAt + 13] = first.flags | last.flags;
-	const sum = pseudoSumOf(headers, first.place, byteLength - transportAt);
+	const sum = pseudoSumOf(headers, place, byteLength - transportAt);
 	writeU16(headers, transportAt + 16, foldOnce(sum));
-	return headers;
 }
 
 function foldOnce(sum: number): number {

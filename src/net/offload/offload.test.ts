@@ -11,7 +11,18 @@ import {
 	sumWords,
 	writeU16,
 } from "../frames/index.ts";
-import { completeChecksum, isTransportChecksumGood, joinTcp, segmentTcp } from "./index.ts";
+import {
+	completeChecksum,
+	isTransportChecksumGood,
+	joinTcp,
+	type SuperFrame,
+	segmentCount,
+	segmentedBytes,
+	segmentsOf,
+	segmentTcp,
+	superFrame as superFrameOf,
+	uncut,
+} from "./index.ts";
 
 const [SOURCE, DESTINATION] = [0x0a00_0001, 0x0a00_0002];
 
@@ -63,6 +74,31 @@ describe("segmentTcp", () => {
 		expect(segmentTcp(frame, 1448)).toBeUndefined();
 		expect(segmentTcp(superFrame(3000).subarray(0, 50), 1448)).toBeUndefined();
 		expect(segmentTcp(superFrame(3000), 0)).toBeUndefined();
+	});
+});
+
+describe("a super-frame that is not cut", () => {
+	const wholeOf = (payloadBytes: number, segmentBytes = 1448): SuperFrame =>
+		superFrameOf(superFrame(payloadBytes), segmentBytes) ?? expect.fail("no super-frame");
+
+	it.each([0, 1, 1448, 1449, 9001])("knows how it would be cut: %i bytes", (payloadBytes) => {
+		const whole = wholeOf(payloadBytes);
+		const frames = segmentsOf(whole);
+		expect(segmentCount(whole)).toBe(frames.length);
+		expect(segmentedBytes(whole)).toBe(frames.reduce((sum, frame) => sum + frame.length, 0));
+	});
+
+	it("comes out as if its frames had been joined", () => {
+		const whole = wholeOf(9001);
+		const joined = joinTcp(segmentsOf(whole), 0, ALL);
+		const kept = uncut(whole);
+		expect(kept).toMatchObject({ count: joined.count, byteLength: joined.byteLength, tcp: joined.tcp });
+		expect((kept?.parts ?? []).flatMap((part) => [...part])).toEqual(joined.parts.flatMap((part) => [...part]));
+	});
+
+	it("is no packet beyond 64 KiB", () => {
+		expect(uncut(wholeOf(65_535 - 52))).toBeDefined();
+		expect(uncut({ ...wholeOf(10), frame: new Uint8Array(65_550) })).toBeUndefined();
 	});
 });
 

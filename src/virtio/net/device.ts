@@ -1,4 +1,5 @@
 import { type Mac, writeMac } from "../../net/frames/address.ts";
+import { type SuperFrame, segmentCount, segmentsOf } from "../../net/offload/segment.ts";
 import type { Port } from "../../net/port.ts";
 import type { VirtioDevice, VirtioHost } from "../device.ts";
 import { control, MAX_COMMAND_BYTES } from "./control.ts";
@@ -6,7 +7,7 @@ import * as net from "./features.ts";
 import { ReceiveFilter, type ReceiveFilterState } from "./filter.ts";
 import { Receiver } from "./receive.ts";
 import { Steering } from "./steering.ts";
-import { framesOf } from "./transmit.ts";
+import { readRequest } from "./transmit.ts";
 
 export interface VirtioNetOptions {
 	readonly name?: string;
@@ -101,6 +102,7 @@ export class VirtioNet implements VirtioDevice<VirtioNetState> {
 		this.#showMac();
 		this.#showLink(port.hasCarrier);
 		port.onFrame = (frame) => this.#arrived(frame);
+		port.onWhole = (whole) => this.#arrived(whole);
 		port.onCarrier = (isUp) => {
 			this.#showLink(isUp);
 			this.#host?.configChanged();
@@ -155,20 +157,26 @@ export class VirtioNet implements VirtioDevice<VirtioNetState> {
 	#transmit(queueIndex: number): void {
 		const queue = (this.#host as VirtioHost).queue(queueIndex);
 		for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
-			for (const frame of framesOf(chain)) {
-				if (this.#pairs > 1) this.#steering.learn(frame, queueIndex >> 1);
-				this.stats.sentFrames++;
-				this.#port.send(frame);
-			}
+			const request = readRequest(chain);
+			if (request !== undefined) this.#send(request, queueIndex >> 1);
 			queue.push(chain, 0);
 		}
 		queue.signal();
 	}
 
-	#arrived(frame: Uint8Array): void {
+	#send(request: Uint8Array | SuperFrame, pair: number): void {
+		const isFrame = request instanceof Uint8Array;
+		if (this.#pairs > 1) this.#steering.learn(isFrame ? request : request.frame, pair);
+		this.stats.sentFrames += isFrame ? 1 : segmentCount(request);
+		if (isFrame) this.#port.send(request);
+		else if (this.#port.sendWhole?.(request) !== true) for (const frame of segmentsOf(request)) this.#port.send(frame);
+	}
+
+	#arrived(arrival: Uint8Array | SuperFrame): void {
+		const frame = arrival instanceof Uint8Array ? arrival : arrival.frame;
 		if (this.#host?.isLive !== true || !this.#filter.accepts(frame)) return;
 		const pair = this.#pairs > 1 ? this.#steering.pairOf(frame) % this.#pairs : 0;
-		this.#receiver.add(frame, pair);
+		this.#receiver.add(arrival, pair);
 		if ((this.#offloads & TSO_OFFLOADS) === 0n) this.#deliver();
 		else if (!this.#isDeliveryPosted) {
 			// What has come together until then may go to the guest in one piece.

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Driver, type DriverQueue } from "../../../tests/suites/virtio-driver.ts";
-import { buildEthernet, buildIpv4, buildUdp, writeMac } from "../../net/frames/index.ts";
-import { isTransportChecksumGood } from "../../net/offload/index.ts";
+import { buildEthernet, buildIpv4, buildTcp, buildUdp, writeMac } from "../../net/frames/index.ts";
+import { isTransportChecksumGood, type SuperFrame } from "../../net/offload/index.ts";
 import type { Port } from "../../net/port.ts";
 import { VirtioNet } from "./device.ts";
 import * as f from "./features.ts";
@@ -15,6 +15,8 @@ class TestPort implements Port {
 	readonly sent: Uint8Array[] = [];
 	onFrame: (frame: Uint8Array) => void = () => {};
 	onCarrier: (isUp: boolean) => void = () => {};
+	sendWhole?: (whole: SuperFrame) => boolean;
+	onWhole: ((whole: SuperFrame) => void) | undefined;
 	send(frame: Uint8Array): void {
 		this.sent.push(frame);
 	}
@@ -105,6 +107,40 @@ describe("VirtioNet", () => {
 		queue(1).ring();
 		expect(port.sent).toEqual([]);
 		expect(driver.status).toBe(15);
+	});
+
+	it("hands a super-frame on as it is where the cable takes it, and to the guest where it takes it", () => {
+		const wanted = PLAIN | f.VIRTIO_NET_F_GUEST_CSUM | f.VIRTIO_NET_F_GUEST_TSO4 | f.VIRTIO_NET_F_CSUM | f.VIRTIO_NET_F_HOST_TSO4;
+		const { port, work, room, transmit, driver, queue } = start({ wanted });
+		const wholes: SuperFrame[] = [];
+		port.sendWhole = (whole) => wholes.push(whole) > 0;
+		const tcp = buildTcp(
+			{
+				sourcePort: 1,
+				destinationPort: 2,
+				sequence: 0,
+				acknowledgment: 0,
+				flags: 16,
+				window: 9,
+				options: {},
+				payload: new Uint8Array(3000),
+			},
+			1,
+			2,
+		);
+		const payload = buildIpv4({ protocol: 6, source: 1, destination: 2, payload: tcp });
+		const frame = buildEthernet({ destination: MAC, source: OTHER, etherType: 0x800, payload });
+		transmit(frame, [1, 1, 54, 0, 180, 5, 34, 0, 16, 0]);
+		expect([wholes.length, port.sent.length, wholes[0]?.segmentBytes]).toEqual([1, 0, 1460]);
+		const addr = room(4000);
+		port.onWhole?.(wholes[0] as SuperFrame);
+		for (const action of work.splice(0)) action();
+		expect(queue(0).collect()[0]?.length).toBe(12 + frame.length);
+		expect([...driver.bytes(addr, 10)]).toEqual([1, 1, 54, 0, 180, 5, 34, 0, 16, 0]);
+		const plain = start();
+		for (let count = 0; count < 3; count++) plain.room(2000);
+		plain.port.onWhole?.(wholes[0] as SuperFrame);
+		expect(plain.queue(0).collect().length).toBe(3);
 	});
 
 	it("spreads a frame over as many buffers as it takes, or waits until there are", () => {

@@ -1,5 +1,6 @@
 import { isTransportChecksumGood } from "../../net/offload/checksums.ts";
-import { type Joined, joinTcp } from "../../net/offload/join.ts";
+import { type Joined, joinTcp, uncut } from "../../net/offload/join.ts";
+import { type SuperFrame, segmentsOf } from "../../net/offload/segment.ts";
 import type { Chain } from "../chain.ts";
 import type { Virtqueue } from "../virtqueue.ts";
 import * as net from "./features.ts";
@@ -17,10 +18,13 @@ export interface ReceiveOffloads {
 	readonly joinsIpv6: boolean;
 }
 
+/** A frame, or several that nobody has cut. */
+type Arrival = Uint8Array | SuperFrame;
+
 /** Frames on their way from the cable into the guest's buffers (Virtio 1.2 §5.1.6.4, "Processing of Incoming Packets"). */
 export class Receiver {
 	/** By pair of queues. */
-	readonly #backlogs: Uint8Array[][] = [];
+	readonly #backlogs: Arrival[][] = [];
 	readonly #stats: { receivedFrames: number; droppedFrames: number };
 	readonly #header = new Uint8Array(net.HEADER_BYTES);
 	readonly #headerView = new DataView(this.#header.buffer);
@@ -29,11 +33,11 @@ export class Receiver {
 		this.#stats = stats;
 	}
 
-	add(frame: Uint8Array, pair: number): void {
+	add(arrival: Arrival, pair: number): void {
 		this.#backlogs[pair] ??= [];
 		const backlog = this.#backlogs[pair];
 		if (backlog.length >= MAX_BACKLOG_FRAMES) this.#stats.droppedFrames++;
-		else backlog.push(frame);
+		else backlog.push(arrival);
 	}
 
 	clear(): void {
@@ -42,7 +46,7 @@ export class Receiver {
 
 	/** What waits, for a snapshot. */
 	frames(): Uint8Array[] {
-		return this.#backlogs.flatMap((backlog) => backlog.map((frame) => frame.slice()));
+		return this.#backlogs.flatMap((backlog) => backlog.flatMap((arrival) => framesOf(arrival).map((frame) => frame.slice())));
 	}
 
 	deliver(queueOf: (pair: number) => Virtqueue, offloads: ReceiveOffloads): void {
@@ -55,10 +59,9 @@ export class Receiver {
 			}
 			let done = 0;
 			while (done < backlog.length) {
-				const joined = joinTcp(backlog, done, { ...offloads, maxBytes: MAX_JOINED_BYTES });
-				const taken = this.#place(queue, joined, offloads);
-				if (!taken) break;
-				done += joined.count;
+				const { joined, taken } = next(backlog, done, offloads);
+				if (!this.#place(queue, joined, offloads)) break;
+				done += taken;
 			}
 			backlog.splice(0, done);
 			queue.signal();
@@ -124,4 +127,21 @@ export class Receiver {
 		} else if (offloads.checksChecksums && isTransportChecksumGood(joined.parts[0] as Uint8Array) === true)
 			this.#header[0] = net.VIRTIO_NET_HDR_F_DATA_VALID;
 	}
+}
+
+function framesOf(arrival: Arrival): readonly Uint8Array[] {
+	return arrival instanceof Uint8Array ? [arrival] : segmentsOf(arrival);
+}
+
+/** What the guest gets next, and how much of the backlog that takes. What it cannot take uncut is cut in its place. */
+function next(backlog: Arrival[], from: number, offloads: ReceiveOffloads): { readonly joined: Joined; readonly taken: number } {
+	const first = backlog[from] as Arrival;
+	if (!(first instanceof Uint8Array)) {
+		const isWanted = first.place.isIpv6 ? offloads.joinsIpv6 : offloads.joinsIpv4;
+		const joined = isWanted ? uncut(first) : undefined;
+		if (joined !== undefined) return { joined, taken: 1 };
+		backlog.splice(from, 1, ...segmentsOf(first));
+	}
+	const joined = joinTcp(backlog, from, { ...offloads, maxBytes: MAX_JOINED_BYTES });
+	return { joined, taken: joined.count };
 }
