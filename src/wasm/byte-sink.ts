@@ -33,6 +33,11 @@ export class ByteSink {
 		this.#length = at + 2;
 	}
 
+	/** Puts another byte in the place of one that is there. */
+	replace(at: number, value: number): void {
+		this.#bytes[at] = value;
+	}
+
 	/** Unsigned LEB128 of a value below 2^32. */
 	u32(value: number): void {
 		value >>>= 0;

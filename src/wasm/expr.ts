@@ -78,6 +78,13 @@ export function localGet(type: ValueType, local: number): Expr {
 	return made;
 }
 
+/** No instruction: the value is on the stack already, where it is used next and nowhere else. */
+export const ON_STACK = -1;
+
+export function onStack(type: ValueType): Expr {
+	return leaf(type, ON_STACK, undefined);
+}
+
 export function isConst(e: Expr): boolean {
 	return e.op === OP.i32Const || e.op === OP.i64Const;
 }

@@ -1,6 +1,6 @@
 import { InternalError } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
-import { type Expr, localGet } from "./expr.ts";
+import { type Expr, localGet, ON_STACK, onStack } from "./expr.ts";
 import { OP, type OpName, TYPE_CODE, type ValueType } from "./opcodes.ts";
 
 /** A place a branch can go: counted from the outermost block, so that it stays valid however deep the code gets. */
@@ -14,11 +14,25 @@ const scratch = new DataView(new ArrayBuffer(8));
 const spareSinks: ByteSink[] = [];
 const CODE_ROOM = 8192;
 /** Of them, so many are kept. */
-const MAX_SPARE = 16;
+const MAX_SPARE = 64;
+
+const takeSink = (): ByteSink => spareSinks.pop() ?? new ByteSink(CODE_ROOM);
+
+function giveBack(sink: ByteSink): void {
+	sink.clear();
+	if (spareSinks.length < MAX_SPARE) spareSinks.push(sink);
+}
+
+/** What may be relied upon of a local: nothing; it is set once in its scope; its owner says when it is set. */
+const CHANGING = 0;
+const PINNED = 1;
+const REGISTER = 2;
 
 /** One function's body: statements are written as they are called, expressions as trees. */
 export class FunctionBuilder {
-	readonly code: ByteSink;
+	#code: ByteSink = takeSink();
+	/** What comes before it. */
+	#start: ByteSink | undefined;
 	readonly paramTypes: readonly ValueType[];
 	readonly resultType: ValueType | undefined;
 	/** Of parameters and locals. */
@@ -26,6 +40,13 @@ export class FunctionBuilder {
 	/** Temporaries that may be used again, by type, and those handed out since `beginScope`. */
 	readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
 	readonly #scope: number[] = [];
+	/** By local: CHANGING, PINNED or REGISTER. */
+	readonly #constancy: number[] = [];
+	/** Where the code ended when a local had just been set, and which. */
+	#setEnd = -1;
+	#setLocal = -1;
+	/** Branches by `brOut`: position of the label, depth there, way. */
+	readonly #waysOut: number[] = [];
 	#isInScope = false;
 	#depth = 0;
 
@@ -33,12 +54,12 @@ export class FunctionBuilder {
 		this.paramTypes = paramTypes;
 		this.resultType = resultType;
 		this.#types = [...paramTypes];
-		this.code = spareSinks.pop() ?? new ByteSink(CODE_ROOM);
+		for (let i = 0; i < paramTypes.length; i++) this.#constancy.push(CHANGING);
 	}
 
 	/** Bytes of code so far. */
 	get length(): number {
-		return this.code.length;
+		return this.#code.length + (this.#start?.length ?? 0);
 	}
 
 	param(index: number): Expr {
@@ -66,13 +87,22 @@ export class FunctionBuilder {
 	temporary(type: ValueType): number {
 		if (!this.#isInScope) return this.local(type);
 		const local = this.#free[type].pop() ?? this.local(type);
+		this.#constancy[local] = CHANGING;
 		this.#scope.push(local);
 		return local;
 	}
 
 	/** A fresh local, zero at function entry; returns its number. */
 	local(type: ValueType): number {
+		this.#constancy.push(CHANGING);
 		return this.#types.push(type) - 1;
+	}
+
+	/** A local that stays what it is for as long as expressions that read it are kept: who sets it sees to that. */
+	register(type: ValueType): number {
+		const local = this.local(type);
+		this.#constancy[local] = REGISTER;
+		return local;
 	}
 
 	localType(local: number): ValueType {
@@ -85,54 +115,96 @@ export class FunctionBuilder {
 
 	set(local: number, value: Expr): void {
 		if (value.type !== this.localType(local)) throw new InternalError(`local ${local} is ${this.localType(local)}, value is ${value.type}`);
+		if (this.#constancy[local] === PINNED) throw new InternalError(`local ${local} holds a value that counts on it`);
 		this.emit(value);
+		this.#set(local);
+	}
+
+	#set(local: number): void {
 		this.#local(OP.localSet, local);
+		this.#setEnd = this.#code.length;
+		this.#setLocal = local;
+	}
+
+	#get(local: number): void {
+		// What has just been set stays on the stack.
+		if (this.#setEnd === this.#code.length && this.#setLocal === local && local < 0x80) {
+			this.#code.replace(this.#setEnd - 2, OP.localTee);
+			this.#setEnd = -1;
+		} else this.#local(OP.localGet, local);
 	}
 
 	#local(opcode: number, local: number): void {
-		if (local < 0x80) this.code.pair(opcode, local);
+		if (local < 0x80) this.#code.pair(opcode, local);
 		else {
-			this.code.u8(opcode);
-			this.code.u32(local);
+			this.#code.u8(opcode);
+			this.#code.u32(local);
 		}
 	}
 
 	/** What the last instruction has left, kept in a temporary. */
 	#keep(type: ValueType): Expr {
 		const local = this.temporary(type);
-		this.#local(OP.localSet, local);
+		this.#constancy[local] = PINNED;
+		this.#set(local);
 		return localGet(type, local);
 	}
 
 	/** Evaluates now, once; the returned expression may be used any number of times. */
 	let(value: Expr): Expr {
-		if (value.op === OP.i32Const || value.op === OP.i64Const) return value;
-		const local = this.temporary(value.type);
+		if (value.op === OP.i32Const || value.op === OP.i64Const || this.#isCheap(value)) return value;
+		return this.pin(value);
+	}
+
+	/** As `let`, in a local of its own whatever the value is: it outlasts the setting of registers. */
+	pin(value: Expr): Expr {
 		this.emit(value);
-		this.#local(OP.localSet, local);
-		return localGet(value.type, local);
+		return this.#keep(value.type);
+	}
+
+	/** For one use, later: evaluated now only where the value could be another one then. */
+	hold(value: Expr): Expr {
+		return this.#lasts(value) ? value : this.pin(value);
+	}
+
+	/** Reading it again costs no more than keeping it. */
+	#isCheap(value: Expr): boolean {
+		const whole = value.op === OP.i32WrapI64 ? (value.a as Expr) : value;
+		return whole.op === OP.localGet && this.#constancy[whole.imm as number] !== CHANGING;
+	}
+
+	#lasts(value: Expr): boolean {
+		const { op } = value;
+		if (op === OP.localGet) return this.#constancy[value.imm as number] !== CHANGING;
+		if (op === OP.i32Const || op === OP.i64Const) return true;
+		if (op === ON_STACK || isMemory(op)) return false;
+		return (
+			(value.a === undefined || this.#lasts(value.a)) &&
+			(value.b === undefined || this.#lasts(value.b)) &&
+			(value.c === undefined || this.#lasts(value.c))
+		);
 	}
 
 	/** `name` is a store instruction. */
 	store(name: OpName, address: Expr, value: Expr, offset = 0): void {
 		if (address.op === OP.i32Const && (address.imm as number) > 0) {
 			offset += address.imm as number;
-			this.code.pair(OP.i32Const, 0);
+			this.#code.pair(OP.i32Const, 0);
 		} else this.emit(address);
 		this.emit(value);
 		this.#opcode(OP[name]);
-		this.code.u8(0);
-		this.code.u32(offset);
+		this.#code.u8(0);
+		this.#code.u32(offset);
 	}
 
 	block(body: (label: Label) => void): void {
-		this.code.pair(OP.block, 0x40);
+		this.#code.pair(OP.block, 0x40);
 		this.#nest(body);
 	}
 
 	/** Branching to the label starts the body again. */
 	loop(body: (label: Label) => void): void {
-		this.code.pair(OP.loop, 0x40);
+		this.#code.pair(OP.loop, 0x40);
 		this.#nest(body);
 	}
 
@@ -140,7 +212,7 @@ export class FunctionBuilder {
 		this.#depth++;
 		body({ depth: this.#depth });
 		this.#depth--;
-		this.code.u8(OP.end);
+		this.#code.u8(OP.end);
 	}
 
 	if(condition: Expr, then: () => void, otherwise?: () => void): void {
@@ -150,47 +222,106 @@ export class FunctionBuilder {
 			return;
 		}
 		this.emit(condition);
-		this.code.pair(OP.if, 0x40);
+		this.#code.pair(OP.if, 0x40);
 		this.#depth++;
 		then();
 		if (otherwise !== undefined) {
-			this.code.u8(OP.else);
+			this.#code.u8(OP.else);
 			otherwise();
 		}
 		this.#depth--;
-		this.code.u8(OP.end);
+		this.#code.u8(OP.end);
+	}
+
+	/** A value that is worked out in one of two ways; it is on the stack, for the next expression to use once. */
+	choose(condition: Expr, type: ValueType, then: () => Expr, otherwise: () => Expr): Expr {
+		this.emit(condition);
+		this.#code.pair(OP.if, TYPE_CODE[type]);
+		this.#depth++;
+		this.emit(then());
+		this.#code.u8(OP.else);
+		this.emit(otherwise());
+		this.#depth--;
+		this.#code.u8(OP.end);
+		return onStack(type);
+	}
+
+	/** Branches to the end of one of the blocks that `wrap` will put around everything. */
+	brOut(way: number): void {
+		this.#code.u8(OP.br);
+		this.#placeLater(way);
+	}
+
+	brOutIf(way: number, condition: Expr): void {
+		this.emit(condition);
+		this.#code.u8(OP.brIf);
+		this.#placeLater(way);
+	}
+
+	/** Room for two bytes of a label that `wrap` will fill in. */
+	#placeLater(way: number): void {
+		this.#waysOut.push(this.#code.length, this.#depth, way);
+		this.#code.pair(0x80, 0);
+	}
+
+	/**
+	 * Puts blocks around everything written so far, the first of `after` innermost: `after[n]` writes what follows the end of the n-th, and
+	 * may branch further out. The block of `brOut(way)` is number `places[way]`.
+	 */
+	wrap(after: readonly (() => void)[], places: readonly number[]): void {
+		const ways = this.#waysOut;
+		for (let i = 0; i < ways.length; i += 3) {
+			const at = ways[i] as number;
+			const label = (ways[i + 1] as number) + (places[ways[i + 2] as number] as number);
+			this.#code.replace(at, 0x80 | (label & 0x7f));
+			this.#code.replace(at + 1, label >> 7);
+		}
+		ways.length = 0;
+		for (const write of after) {
+			this.#code.u8(OP.end);
+			write();
+		}
+		this.atStart(() => {
+			for (let n = 0; n < after.length; n++) this.#code.pair(OP.block, 0x40);
+		});
+	}
+
+	/** Branches outwards, past `blocks` other ends. */
+	brPast(blocks: number): void {
+		this.#code.u8(OP.br);
+		this.#code.u32(this.#depth + blocks);
 	}
 
 	br(label: Label): void {
-		this.code.u8(OP.br);
-		this.code.u32(this.#depth - label.depth);
+		this.#code.u8(OP.br);
+		this.#code.u32(this.#depth - label.depth);
 	}
 
 	brIf(label: Label, condition: Expr): void {
 		this.emit(condition);
-		this.code.u8(OP.brIf);
-		this.code.u32(this.#depth - label.depth);
+		this.#code.u8(OP.brIf);
+		this.#code.u32(this.#depth - label.depth);
 	}
 
 	brTable(labels: readonly Label[], otherwise: Label, index: Expr): void {
 		this.emit(index);
-		this.code.u8(OP.brTable);
-		this.code.u32(labels.length);
-		for (const label of labels) this.code.u32(this.#depth - label.depth);
-		this.code.u32(this.#depth - otherwise.depth);
+		this.#code.u8(OP.brTable);
+		this.#code.u32(labels.length);
+		for (const label of labels) this.#code.u32(this.#depth - label.depth);
+		this.#code.u32(this.#depth - otherwise.depth);
 	}
 
 	return(value?: Expr): void {
 		if (value !== undefined) this.emit(value);
-		this.code.u8(OP.return);
+		this.#code.u8(OP.return);
 	}
 
 	/** Calls a function that leaves nothing, or whose result is not wanted (`drop`). */
 	call(functionIndex: number, args: readonly Expr[], drop = false): void {
 		for (const arg of args) this.emit(arg);
-		this.code.u8(OP.call);
-		this.code.u32(functionIndex);
-		if (drop) this.code.u8(OP.drop);
+		this.#code.u8(OP.call);
+		this.#code.u32(functionIndex);
+		if (drop) this.#code.u8(OP.drop);
 	}
 
 	/** Calls now and keeps the result. */
@@ -202,58 +333,58 @@ export class FunctionBuilder {
 	callIndirectLet(typeIndex: number, type: ValueType, args: readonly Expr[], callee: Expr): Expr {
 		for (const arg of args) this.emit(arg);
 		this.emit(callee);
-		this.code.u8(OP.callIndirect);
-		this.code.u32(typeIndex);
-		this.code.u32(0);
+		this.#code.u8(OP.callIndirect);
+		this.#code.u32(typeIndex);
+		this.#code.u32(0);
 		return this.#keep(type);
 	}
 
 	returnCall(functionIndex: number, args: readonly Expr[]): void {
 		for (const arg of args) this.emit(arg);
-		this.code.u8(OP.returnCall);
-		this.code.u32(functionIndex);
+		this.#code.u8(OP.returnCall);
+		this.#code.u32(functionIndex);
 	}
 
 	returnCallIndirect(typeIndex: number, args: readonly Expr[], callee: Expr): void {
 		for (const arg of args) this.emit(arg);
 		this.emit(callee);
-		this.code.u8(OP.returnCallIndirect);
-		this.code.u32(typeIndex);
-		this.code.u32(0);
+		this.#code.u8(OP.returnCallIndirect);
+		this.#code.u32(typeIndex);
+		this.#code.u32(0);
 	}
 
 	/** memory.copy / memory.fill */
 	memoryCopy(to: Expr, from: Expr, count: Expr): void {
 		for (const e of [to, from, count]) this.emit(e);
 		this.#opcode(OP.memoryCopy);
-		this.code.u8(0);
-		this.code.u8(0);
+		this.#code.u8(0);
+		this.#code.u8(0);
 	}
 
 	memoryFill(to: Expr, byte: Expr, count: Expr): void {
 		for (const e of [to, byte, count]) this.emit(e);
 		this.#opcode(OP.memoryFill);
-		this.code.u8(0);
+		this.#code.u8(0);
 	}
 
 	/** An instruction that takes memory and operands and leaves a value, with a natural alignment (atomics demand it). */
 	atomic(name: OpName, log2Bytes: number, args: readonly Expr[], type: ValueType): Expr {
 		for (const arg of args) this.emit(arg);
 		this.#opcode(OP[name]);
-		this.code.u32(log2Bytes);
-		this.code.u32(0);
+		this.#code.u32(log2Bytes);
+		this.#code.u32(0);
 		return this.#keep(type);
 	}
 
 	unreachable(): void {
-		this.code.u8(OP.unreachable);
+		this.#code.u8(OP.unreachable);
 	}
 
 	#opcode(opcode: number): void {
-		if (opcode < 0x100) this.code.u8(opcode);
+		if (opcode < 0x100) this.#code.u8(opcode);
 		else {
-			this.code.u8(opcode >> 12);
-			this.code.u32(opcode & 0xfff);
+			this.#code.u8(opcode >> 12);
+			this.#code.u32(opcode & 0xfff);
 		}
 	}
 
@@ -266,15 +397,16 @@ export class FunctionBuilder {
 			}
 		}
 		const opcode = e.op;
-		if (opcode === OP.localGet) this.#local(opcode, e.imm as number);
+		if (opcode === OP.localGet) this.#get(e.imm as number);
 		else if (e.imm === undefined) {
-			if (opcode < 0x100) this.code.u8(opcode);
+			if (opcode === ON_STACK) return;
+			if (opcode < 0x100) this.#code.u8(opcode);
 			else this.#opcode(opcode);
 		} else this.#withImmediate(opcode, e.imm);
 	}
 
 	#withImmediate(opcode: number, imm: number | bigint | Uint8Array): void {
-		const code = this.code;
+		const code = this.#code;
 		if (opcode === OP.i32Const) {
 			code.u8(opcode);
 			code.s32(imm as number);
@@ -306,24 +438,28 @@ export class FunctionBuilder {
 
 	/** What is written meanwhile comes before everything else. */
 	atStart(write: () => void): void {
-		const body = this.code.take();
-		this.code.clear();
+		const before = this.#start;
+		this.#start = takeSink();
+		[this.#start, this.#code] = [this.#code, this.#start];
+		this.#setEnd = -1;
 		write();
-		this.code.raw(body);
+		[this.#start, this.#code] = [this.#code, this.#start];
+		this.#setEnd = -1;
+		if (before === undefined) return;
+		this.#start.append(before);
+		giveBack(before);
 	}
 
 	/** Appends the body with its local declarations, as the code section wants it, and is done. */
 	finish(out: ByteSink): void {
-		const head = spareSinks.pop() ?? new ByteSink(CODE_ROOM);
-		this.#declareLocals(head);
-		out.u32(head.length + this.code.length + 1);
-		out.append(head);
-		out.append(this.code);
-		out.u8(OP.end);
-		for (const sink of [head, this.code]) {
-			sink.clear();
-			if (spareSinks.length < MAX_SPARE) spareSinks.push(sink);
+		const parts = [takeSink(), ...(this.#start === undefined ? [] : [this.#start]), this.#code];
+		this.#declareLocals(parts[0] as ByteSink);
+		out.u32(parts.reduce((sum, part) => sum + part.length, 1));
+		for (const part of parts) {
+			out.append(part);
+			giveBack(part);
 		}
+		out.u8(OP.end);
 	}
 
 	#declareLocals(head: ByteSink): void {

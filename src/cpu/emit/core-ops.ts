@@ -19,9 +19,18 @@ export interface ModifyPlace {
 	readonly host: Expr;
 }
 
-interface PendingWrite {
+/** A write of the instruction that takes effect at its end. Its values are worked out there, unless they would be others then. */
+export interface QueuedWrite {
 	readonly condition: Expr | undefined;
-	readonly commit: () => void;
+	/** A register and its new value, or … */
+	readonly register: GprRef | undefined;
+	/** 128: an XMM register. */
+	readonly width: Width | 128;
+	value: Expr | undefined;
+	/** … the flags' inputs, or … */
+	source: FlagSource | undefined;
+	/** … something else. */
+	readonly commit: (() => void) | undefined;
 }
 
 /** Functions of the core module and helpers that generated code calls, by name. */
@@ -51,7 +60,7 @@ export abstract class CoreOps {
 	protected isConditional = false;
 	/** Added to every request to the memory helpers. */
 	protected readonly accessNotes: number = 0;
-	#pending: PendingWrite[] = [];
+	readonly #queue: QueuedWrite[] = [];
 	readonly #assured = new Set<string>();
 
 	constructor(f: FunctionBuilder, cpu: Expr, calls: Callables, mode: { isFlat: boolean; isStack32: boolean }) {
@@ -104,6 +113,12 @@ export abstract class CoreOps {
 	/** Offset of this instruction, and of the next one: i64 in 64-bit code, else i32 (cut to 16 bits in 16-bit code). */
 	abstract rip(): Expr;
 	abstract nextRip(): Expr;
+	/** What `failIf` will leave with is settled here, so that nothing need stand between a call and the look at its status. */
+	protected beforeFailing(): void {}
+	/** Gives the instruction up, as `exitFault`, where the condition holds. */
+	protected failIf(condition: Expr): void {
+		this.f.if(condition, () => this.exitFault());
+	}
 	/** Gives the instruction up; faultVector and faultErrorCode are set (SINGLE_STEP: it is to be run by single step). */
 	protected abstract exitFault(): void;
 	/** Gives the instruction up: it must be single-stepped. */
@@ -200,39 +215,69 @@ export abstract class CoreOps {
 	}
 
 	setReg(index: number, width: Width, value: Expr, condition?: Expr): void {
-		const pinned = this.f.let(value);
-		this.later(() => this.gprSet({ index }, width, pinned), condition);
+		this.setLater({ index }, width, value, condition);
 	}
 
 	setRegHigh(index: number, value: Expr): void {
 		const merged = this.f.let(
 			op("i32Or", op("i32And", this.gprGet({ index }, 32), i32(0xffff00ff)), op("i32Shl", op("i32And", value, i32(0xff)), i32(8))),
 		);
-		this.later(() => this.gprSet({ index }, 16, op("i32And", merged, i32(0xffff))));
+		this.setLater({ index }, 16, op("i32And", merged, i32(0xffff)));
 	}
 
-	/** Queues a write of the instruction, to take effect with the others; on one side of a branch if `condition` says so. */
-	protected later(commit: () => void, condition?: Expr): void {
-		this.#pending.push({ condition: condition === undefined ? undefined : this.f.let(condition), commit });
+	/** Queues a register's new value (`width` 128: of an XMM register), to take effect with the others; if `condition` holds. */
+	protected setLater(register: GprRef, width: Width | 128, value: Expr, condition?: Expr): void {
+		this.#enqueue({ condition: this.#pinned(condition), register, width, value: this.f.hold(value), source: undefined, commit: undefined });
+	}
+
+	/** Queues any other write. What it uses must be pinned. */
+	protected later(commit: () => void): void {
+		this.#enqueue({ condition: undefined, register: undefined, width: 32, value: undefined, source: undefined, commit });
+	}
+
+	#pinned(condition: Expr | undefined): Expr | undefined {
+		return condition === undefined ? undefined : this.f.let(condition);
+	}
+
+	#enqueue(write: QueuedWrite): void {
+		this.#queue.push(write);
+	}
+
+	/** Whether `commit` has anything to do. */
+	protected get hasQueued(): boolean {
+		return this.#queue.length > 0;
 	}
 
 	/** The next write takes effect only on one side of a branch. */
 	protected beforeConditional(): void {}
 
+	/** Where a write would change what a later one is yet to read, that is read now. */
+	protected untangle(_writes: readonly QueuedWrite[]): void {}
+
 	/** Makes the instruction's writes take effect. Called by the reading after the meaning; by hand only in loops. */
 	commit(): void {
-		const pending = this.#pending;
-		this.#pending = [];
-		for (const { condition, commit } of pending) {
+		const queue = this.#queue;
+		if (queue.length > 1) this.untangle(queue);
+		for (let n = 0; n < queue.length; n++) {
+			const write = queue[n] as QueuedWrite;
+			const { condition } = write;
 			if (condition === undefined || isConst(condition)) {
-				if (condition === undefined || condition.imm !== 0) commit();
+				if (condition === undefined || condition.imm !== 0) this.#carryOut(write);
 			} else {
 				this.beforeConditional();
 				this.isConditional = true;
-				this.f.if(condition, commit);
+				this.f.if(condition, () => this.#carryOut(write));
 				this.isConditional = false;
 			}
 		}
+		queue.length = 0;
+	}
+
+	#carryOut({ register, width, value, source, commit }: QueuedWrite): void {
+		if (source !== undefined) this.applyFlags(source);
+		else if (register === undefined) commit?.();
+		else if (width === 128) this.xmmSet(register, value as Expr);
+		else this.gprSet(register, width, value as Expr);
 	}
 
 	/** Effective address (offset in its segment) of a memory operand. Pinned. */
@@ -255,11 +300,11 @@ export abstract class CoreOps {
 		const source: FlagSource = {
 			kind,
 			width,
-			x: this.f.let(kind === "image" ? same(x) : this.#extend(width, same(x))),
-			y: y === undefined ? none : this.f.let(isArithmetic ? this.#extend(width, same(y)) : same(y)),
-			z: z === undefined ? none : this.f.let(same(z)),
+			x: this.f.hold(kind === "image" ? same(x) : this.#extend(width, same(x))),
+			y: y === undefined ? none : this.f.hold(isArithmetic ? this.#extend(width, same(y)) : same(y)),
+			z: z === undefined ? none : this.f.hold(same(z)),
 		};
-		this.later(() => this.applyFlags(source), condition);
+		this.#enqueue({ condition: this.#pinned(condition), register: undefined, width, value: undefined, source, commit: undefined });
 	}
 
 	#extend(width: Width, e: Expr): Expr {

@@ -39,12 +39,16 @@ export abstract class MemoryOps extends CoreOps {
 	}
 
 	loadLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, isStack = false, instruction: OpName = LOADS[bytes], isAligned = false): Expr {
-		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag, isAligned);
-		this.f.if(misses, () => {
-			if (isAligned) this.raiseMisaligned(linear);
-			this.f.set(host.imm as number, this.#miss("missLoad", linear, request(bytes, isStack)));
-			this.f.if(op("i32Eqz", host), () => this.exitFault());
-		});
+		const { entry, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.readTag, isAligned);
+		const host = this.f.choose(
+			misses,
+			"i32",
+			() => {
+				if (isAligned) this.raiseMisaligned(linear);
+				return this.#missOrFail("missLoad", linear, request(bytes, isStack));
+			},
+			() => hostAt(linear, entry),
+		);
 		return this.f.let(loadOp(instruction, host));
 	}
 
@@ -60,42 +64,44 @@ export abstract class MemoryOps extends CoreOps {
 
 	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr, isStack = false, isAligned = false): void {
 		const pinned = this.f.let(value);
-		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag, isAligned);
+		const { entry, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag, isAligned);
 		this.f.if(
 			misses,
 			() => {
 				if (isAligned) this.raiseMisaligned(linear);
 				this.#slowStore(linear, bytes, pinned, isStack);
 			},
-			() => this.f.store(STORES[bytes], host, pinned),
+			() => this.f.store(STORES[bytes], hostAt(linear, entry), pinned),
 		);
 	}
 
 	#slowStore(linear: Expr, bytes: number, value: Expr, isStack: boolean): void {
 		this.f.store(STORES[bytes as 1], this.cpu, value, at("scratch"));
-		const status = this.#miss("missStore", linear, request(bytes, isStack));
-		this.f.if(status, () => this.exitFault());
+		this.beforeFailing();
+		this.failIf(this.#miss("missStore", linear, request(bytes, isStack)));
 	}
 
 	/** Checks a place for reading and writing, so that the store that follows cannot fault. */
 	probe(ref: SegRef, offset: Expr, bytes: number): ModifyPlace {
 		const linear = this.linear(ref, offset, bytes, true);
-		const { host, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
-		this.f.if(misses, () => {
-			this.f.set(host.imm as number, this.#miss("missProbe", linear, request(bytes, this.isStack(ref))));
-			this.f.if(op("i32Eqz", host), () => this.exitFault());
-		});
-		return { bytes, linear, host };
+		const { entry, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
+		const host = this.f.choose(
+			misses,
+			"i32",
+			() => this.#missOrFail("missProbe", linear, request(bytes, this.isStack(ref))),
+			() => hostAt(linear, entry),
+		);
+		return { bytes, linear, host: this.f.let(host) };
 	}
 
 	loadPlace(place: ModifyPlace): Expr {
-		const at = this.f.temporary("i32");
-		this.f.set(at, place.host);
-		this.f.if(op("i32Eq", place.host, i32(-1)), () => {
-			this.f.set(at, this.#miss("missLoad", place.linear, place.bytes));
-			this.f.if(op("i32Eqz", this.f.get(at)), () => this.exitFault());
-		});
-		return this.f.let(loadOp(LOADS[place.bytes as 1], this.f.get(at)));
+		const host = this.f.choose(
+			op("i32Eq", place.host, i32(-1)),
+			"i32",
+			() => this.#missOrFail("missLoad", place.linear, place.bytes),
+			() => place.host,
+		);
+		return this.f.let(loadOp(LOADS[place.bytes as 1], host));
 	}
 
 	storePlace(place: ModifyPlace, value: Expr): void {
@@ -108,7 +114,7 @@ export abstract class MemoryOps extends CoreOps {
 	}
 
 	/** With `isAligned`, a misaligned address misses: what the tag has no bits for does not match. */
-	#lookUp(linear: Expr, bytes: number, tag: number, isAligned = false): { host: Expr; misses: Expr } {
+	#lookUp(linear: Expr, bytes: number, tag: number, isAligned = false): { entry: Expr; misses: Expr } {
 		const wide = linear.type === "i64";
 		const low = wide ? op("i32WrapI64", linear) : linear;
 		const entry = this.f.let(
@@ -118,13 +124,19 @@ export abstract class MemoryOps extends CoreOps {
 				op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)),
 			),
 		);
-		const host = this.f.temporary("i32");
-		this.f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend)));
 		const [reach, kept] = isAligned ? [0, -4096 | 15] : [bytes - 1, -4096];
 		const misses = wide
-			? op("i64Ne", op("i64And", op("i64Add", linear, i64(reach)), i64(kept)), loadOp("i64Load", entry, tag))
-			: op("i32Ne", op("i32And", op("i32Add", linear, i32(reach)), i32(kept)), loadOp("i32Load", entry, tag));
-		return { host: this.f.get(host), misses };
+			? op("i64Ne", loadOp("i64Load", entry, tag), op("i64And", op("i64Add", linear, i64(reach)), i64(kept)))
+			: op("i32Ne", loadOp("i32Load", entry, tag), op("i32And", op("i32Add", linear, i32(reach)), i32(kept)));
+		return { entry, misses };
+	}
+
+	/** Where the core finds what the TLB does not know; or the instruction fails. */
+	#missOrFail(name: string, linear: Expr, wanted: number): Expr {
+		this.beforeFailing();
+		const host = this.#miss(name, linear, wanted);
+		this.failIf(op("i32Eqz", host));
+		return host;
 	}
 
 	/** What the TLB does not know: the core's `missLoad`, `missStore` or `missProbe`. */
@@ -167,6 +179,11 @@ export abstract class MemoryOps extends CoreOps {
 		this.setReg(4, this.stackWidth, this.stackAdd(sp, bytes));
 		return value;
 	}
+}
+
+/** Offset of the byte at `linear`, whose page the TLB entry is for. */
+function hostAt(linear: Expr, entry: Expr): Expr {
+	return op("i32Add", linear.type === "i64" ? op("i32WrapI64", linear) : linear, loadOp("i32Load", entry, TLB_ENTRY.addend));
 }
 
 /** What the memory helpers take: bytes, and whether the access goes through SS (see `STACK_ACCESS`). */

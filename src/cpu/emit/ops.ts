@@ -5,7 +5,7 @@ import type { ModifyPlace } from "./core-ops.ts";
 import { MemoryOps } from "./memory-ops.ts";
 import { both } from "./values.ts";
 
-export type { Callables, GprRef, ModifyPlace, SegRef } from "./core-ops.ts";
+export type { Callables, GprRef, ModifyPlace, QueuedWrite, SegRef } from "./core-ops.ts";
 export * from "./values.ts";
 
 /** The abstract machine as meanings see it: operands of the instruction, whatever they are, and where it may go. */
@@ -52,9 +52,7 @@ export abstract class Ops extends MemoryOps {
 			} else this.store({ operand: n }, this.address(n), operand.bytes as 1 | 2 | 4 | 8, value);
 			return;
 		}
-		const width = this.widthOf(n);
-		const pinned = this.f.let(value);
-		this.later(() => this.gprSet({ operand: n }, width, pinned), condition);
+		this.setLater({ operand: n }, this.widthOf(n), value, condition);
 	}
 
 	/** Reads an operand that `write(n)` will write afterwards (in every case): memory is checked for both first. */
@@ -83,8 +81,7 @@ export abstract class Ops extends MemoryOps {
 			this.storeLinear(linear, 16, value, this.isStack({ operand: n }), this.insn.row.aligned);
 			return;
 		}
-		const pinned = this.f.let(value);
-		this.later(() => this.xmmSet({ operand: n }, pinned));
+		this.setLater({ operand: n }, 128, value);
 	}
 
 	/** Misaligned and beyond the segment's limit: processors tell of the first. */
@@ -109,8 +106,7 @@ export abstract class Ops extends MemoryOps {
 	}
 
 	setXmm(index: number, value: Expr): void {
-		const pinned = this.f.let(value);
-		this.later(() => this.xmmSet({ index }, pinned));
+		this.setLater({ index }, 128, value);
 	}
 
 	/** The low 1–8 bytes (the operand's size) of an XMM or MMX register or of memory, as i32 or (8 bytes) i64. */
@@ -137,7 +133,7 @@ export abstract class Ops extends MemoryOps {
 			this.store({ operand: n }, this.address(n), 8, value);
 			return;
 		}
-		const pinned = this.f.let(value);
+		const pinned = this.f.pin(value);
 		const address = this.#fprAddress(n);
 		this.later(() => {
 			this.f.store("i64Store", address, pinned, at("fpr"));

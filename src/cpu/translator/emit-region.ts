@@ -93,17 +93,13 @@ class RegionEmitter {
 	emit(): FunctionBuilder {
 		const f = this.#f;
 		const ops = this.#ops;
-		f.block((leave) => {
-			f.block((indirect) => {
-				ops.exits = { indirect, leave };
-				this.#tree(this.#graph.entry);
-				f.unreachable();
-			});
+		this.#tree(this.#graph.entry);
+		f.unreachable();
+		ops.emitWaysOut(this.#slot, () => {
 			ops.storeBudget();
 			ops.storeRip(f, f.get(ops.exitTarget));
 			this.#goOn(f.get(ops.exitTarget));
 		});
-		ops.emitLeaving(this.#slot);
 		f.return(i32(EXIT.region));
 		f.unreachable();
 		f.atStart(() => ops.emitPrologue(f));

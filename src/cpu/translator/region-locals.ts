@@ -1,25 +1,18 @@
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
-import { FunctionBuilder, type Label } from "../../wasm/function-builder.ts";
+import { FunctionBuilder } from "../../wasm/function-builder.ts";
+import { OP } from "../../wasm/opcodes.ts";
 import type { RegOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import { condition, type FlagSource, flagImage, type Width } from "../emit/condition.ts";
-import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
+import { type Callables, type GprRef, Ops, type QueuedWrite } from "../emit/ops.ts";
 import { ccOp, type FlagKind } from "../state/flags.ts";
 import { at, MODE } from "../state/layout.ts";
 import { type Effects, noEffects } from "./effects.ts";
 import { afterMemory, copyState, type FlowState, type RegionUse } from "./region-flow.ts";
-import { type DirtyFlags, type ExitSites, RegionSites } from "./region-sites.ts";
+import { type DirtyFlags, ExitSites, WaysOut } from "./region-sites.ts";
 
 /** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
 export type FlagKnowledge = FlagSource | undefined;
-
-/** The labels of a region's common ways out. */
-export interface RegionExits {
-	/** Everything but budget and rip is stored: rip = exitTarget; go on by the dispatcher. */
-	readonly indirect: Label;
-	/** `exitSite` says what is to be stored and why. */
-	readonly leave: Label;
-}
 
 export interface RegionPoint {
 	readonly known: FlagKnowledge;
@@ -35,7 +28,6 @@ export abstract class RegionLocals extends Ops {
 	readonly state: FlowState;
 	/** What the running instruction has done so far. */
 	effects: Effects = noEffects();
-	exits!: RegionExits;
 	/** Offset of the instruction from the region's entry; instructions of its block not yet run, itself included. */
 	delta = 0;
 	left = 0;
@@ -50,7 +42,9 @@ export abstract class RegionLocals extends Ops {
 	protected readonly codeBits: number;
 	protected readonly registerType: "i32" | "i64";
 	protected isInMemory = false;
-	readonly #sites = new RegionSites();
+	/** The places where the region leaves in the middle, by the number that it leaves with. */
+	readonly sites = new ExitSites();
+	readonly #ways = new WaysOut();
 	readonly #exitSite: number;
 	readonly #use: RegionUse;
 	readonly #gprLocals: number[] = [];
@@ -79,7 +73,7 @@ export abstract class RegionLocals extends Ops {
 		const mode = modeKey & MODE.codeMask;
 		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
-		for (let i = 0; i < 16; i++) this.#gprLocals.push(f.local(this.registerType));
+		for (let i = 0; i < 16; i++) this.#gprLocals.push(f.register(this.registerType));
 		this.budget = f.local("i32");
 		this.#ripBase = f.local(this.registerType);
 		this.#tlb = f.local("i32");
@@ -87,14 +81,9 @@ export abstract class RegionLocals extends Ops {
 		this.exitTarget = f.local(this.registerType);
 		this.exitUndo = f.local("i32");
 		this.#exitSite = f.local("i32");
-		this.#ccOp = f.local("i32");
-		this.#cc = [f.local("i64"), f.local("i64"), f.local("i64")];
-		this.#cc32 = [f.local("i32"), f.local("i32"), f.local("i32")];
-	}
-
-	/** The places where the region leaves in the middle, by the number that it leaves with. */
-	get sites(): ExitSites {
-		return this.#sites.all;
+		this.#ccOp = f.register("i32");
+		this.#cc = [f.register("i64"), f.register("i64"), f.register("i64")];
+		this.#cc32 = [f.register("i32"), f.register("i32"), f.register("i32")];
 	}
 
 	// ---- entry ----
@@ -224,8 +213,7 @@ export abstract class RegionLocals extends Ops {
 
 	/** Leaves for `exitTarget`. */
 	exitIndirect(): void {
-		this.spill();
-		this.f.br(this.exits.indirect);
+		this.f.brOut(this.#wayOut("onwards"));
 	}
 
 	/** Leaves for another place of the same code, `delta` bytes from the entry. */
@@ -236,19 +224,39 @@ export abstract class RegionLocals extends Ops {
 
 	/** Leaves in the middle, for the run loop to see to `code`. `refund`: instructions charged and not run. */
 	protected leave(code: number, delta = this.delta, refund = this.left): void {
-		this.f.set(this.#exitSite, i32(this.#addSite(code, delta, refund)));
-		this.f.br(this.exits.leave);
+		this.f.brOut(this.prepareLeaving(code, delta, refund));
 	}
 
-	#addSite(code: number, delta: number, refund: number): number {
-		if (this.isInMemory) return this.#sites.add(code, delta, refund, 0, 0, undefined);
+	/** Settles what `leave` would leave with; returns the way out to branch to. */
+	protected prepareLeaving(code: number, delta = this.delta, refund = this.left): number {
+		this.f.set(this.#exitSite, i32(this.sites.push(code, delta, refund)));
+		return this.#wayOut("leaving");
+	}
+
+	/** The way out for what is dirty here. */
+	#wayOut(kind: "onwards" | "leaving"): number {
+		if (this.isInMemory) return this.#ways.find(kind, 0, 0, undefined);
 		this.#wantDirty();
-		return this.#sites.add(code, delta, refund, this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
+		return this.#ways.find(kind, this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
 	}
 
-	/** What follows the `leave` label: stores what the site's dirty set says, and tells the run loop where that was. */
-	emitLeaving(slot: number): void {
-		this.#sites.emitStores(this.f, this.f.get(this.#exitSite), (gpr, xmm, flags) => this.#store(gpr, xmm, flags));
+	/**
+	 * The ends of all ways out: each stores what is dirty there, or that which the next one does not. Then those that go onwards do so (`goOn`, which returns), and those
+	 * that leave tell the run loop where that was.
+	 */
+	emitWaysOut(slot: number, goOn: () => void): void {
+		const { f } = this;
+		const { ways, places } = this.#ways.place();
+		const ends = ways.map(({ kind, gpr, xmm, flags, next }, place) => () => {
+			const rest = next === undefined ? undefined : ways[next];
+			this.#store(gpr & ~(rest?.gpr ?? 0), xmm & ~(rest?.xmm ?? 0), rest?.flags === undefined ? flags : undefined);
+			const to = next ?? ways.length + (kind === "onwards" ? 0 : 1);
+			if (to > place + 1) f.brPast(to - place - 1);
+		});
+		f.wrap([...ends, goOn, () => this.#tellSite(slot)], places);
+	}
+
+	#tellSite(slot: number): void {
 		this.storeBudget();
 		this.storeRip(this.f, this.ripAt(i32(0)));
 		this.setField32("exitRegion", i32(slot));
@@ -332,7 +340,7 @@ export abstract class RegionLocals extends Ops {
 	#xmmLocal(i: number): number {
 		let local = this.#xmmLocals.get(i);
 		if (local === undefined) {
-			local = this.f.local("v128");
+			local = this.f.register("v128");
 			this.#xmmLocals.set(i, local);
 		}
 		return local;
@@ -397,7 +405,7 @@ export abstract class RegionLocals extends Ops {
 		if (this.isConditional) {
 			// On the other side of the branch the locals hold what they held: `beforeConditional` has seen to that.
 			f.set(this.#ccOp, i32(ccOp(source.kind, source.width)));
-			for (let i = 0; i < count; i++) f.set(this.#cc[i] as number, wide(inputOf(source, i)));
+			this.#setInputs(this.#cc, [wide(source.x), wide(source.y), wide(source.z)], count);
 			if (this.effects.flags === "none") this.effects.flags = "sometimes";
 			if (state.flags === "memory") state.flags = "either";
 			if (state.flags === "either") this.#areFlagsWanted = true;
@@ -409,11 +417,46 @@ export abstract class RegionLocals extends Ops {
 		const isWide = source.x.type === "i64";
 		const locals = isWide ? this.#cc : this.#cc32;
 		const none = isWide ? i64(0) : i32(0);
-		if (!this.areFlagsDead) for (let i = 0; i < count; i++) f.set(locals[i] as number, inputOf(source, i));
+		if (!this.areFlagsDead) this.#setInputs(locals, [source.x, source.y, source.z], count);
 		const x = f.get(locals[0] as number);
 		const y = count > 1 ? f.get(locals[1] as number) : none;
 		const z = count > 2 ? f.get(locals[2] as number) : none;
 		this.#known = { kind: source.kind, width: source.width, x, y, z };
+	}
+
+	#setInputs(locals: readonly number[], inputs: Expr[], count: number): void {
+		// The inputs may hang on what they replace (the carry that INC keeps).
+		for (let n = 1; n < count; n++) if (this.#readsFlags(inputs[n] as Expr)) inputs[n] = this.f.pin(inputs[n] as Expr);
+		for (let n = 0; n < count; n++) this.f.set(locals[n] as number, inputs[n] as Expr);
+	}
+
+	#readsFlags(e: Expr): boolean {
+		return readsLocals(e, this.#ccOp, this.#cc32[2] as number);
+	}
+
+	protected override untangle(writes: readonly QueuedWrite[]): void {
+		if (this.isInMemory) return;
+		for (let n = 1; n < writes.length; n++) {
+			const write = writes[n] as QueuedWrite;
+			for (let earlier = 0; earlier < n; earlier++) {
+				const { register, width, source } = writes[earlier] as QueuedWrite;
+				if (source !== undefined) this.#readNow(write, this.#ccOp, this.#cc32[2] as number);
+				else if (register !== undefined) {
+					const number = this.#number(register);
+					const local = width === 128 ? this.#xmmLocal(number) : (this.#gprLocals[number] as number);
+					this.#readNow(write, local, local);
+				}
+			}
+		}
+	}
+
+	/** Pins what the write is made of and reads one of these locals. */
+	#readNow(write: QueuedWrite, first: number, last: number): void {
+		const now = (e: Expr): Expr => (readsLocals(e, first, last) ? this.f.pin(e) : e);
+		const { value, source } = write;
+		if (value !== undefined) write.value = now(value);
+		if (source !== undefined)
+			write.source = { kind: source.kind, width: source.width, x: now(source.x), y: now(source.y), z: now(source.z) };
 	}
 
 	protected override beforeConditional(): void {
@@ -434,7 +477,7 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	condition(cc: number): Expr {
-		if (!this.isInMemory && this.#known !== undefined) return this.f.let(condition(this.#known, cc));
+		if (!this.isInMemory && this.#known !== undefined) return condition(this.#known, cc);
 		this.spillFlags();
 		const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);
 		return cc & 1 ? this.f.let(op("i32Eqz", even)) : even;
@@ -459,6 +502,15 @@ function inputCount(kind: FlagKind): number {
 
 function inputOf(source: FlagSource, n: number): Expr {
 	return n === 0 ? source.x : n === 1 ? source.y : source.z;
+}
+
+function readsLocals(e: Expr, first: number, last: number): boolean {
+	if (e.op === OP.localGet) return (e.imm as number) >= first && (e.imm as number) <= last;
+	return (
+		(e.a !== undefined && readsLocals(e.a, first, last)) ||
+		(e.b !== undefined && readsLocals(e.b, first, last)) ||
+		(e.c !== undefined && readsLocals(e.c, first, last))
+	);
 }
 
 /** Number of the lowest bit that is set. */

@@ -97,6 +97,8 @@ export class RegionOps extends RegionLocals {
 
 	branch(n: number, condition?: Expr): void {
 		this.checkBranch(n, condition);
+		// It is looked at when the registers have been set.
+		if (condition !== undefined && this.hasQueued) condition = this.f.pin(condition);
 		this.commit();
 		this.isEnded = true;
 		if (this.insn.opBytes === 2 || (this.insn.row.flow === "call" && !this.isCalleeInside)) {
@@ -169,8 +171,9 @@ export class RegionOps extends RegionLocals {
 		const f = this.f;
 		this.throughMemory(() =>
 			body((count) => {
+				const way = this.prepareLeaving(EXIT.interrupted);
 				f.set(this.budget, op("i32Sub", f.get(this.budget), count ?? i32(1)));
-				f.if(op("i32LtS", f.get(this.budget), i32(0)), () => this.leave(EXIT.interrupted));
+				f.brOutIf(way, op("i32LtS", f.get(this.budget), i32(0)));
 			}),
 		);
 	}
@@ -181,6 +184,16 @@ export class RegionOps extends RegionLocals {
 		this.leave(EXIT.fault);
 	}
 
+	#wayToFail = -1;
+
+	protected override beforeFailing(): void {
+		this.#wayToFail = this.prepareLeaving(EXIT.fault);
+	}
+
+	protected override failIf(condition: Expr): void {
+		this.f.brOutIf(this.#wayToFail, condition);
+	}
+
 	protected exitSingle(): void {
 		this.leave(EXIT.single);
 	}
@@ -188,13 +201,15 @@ export class RegionOps extends RegionLocals {
 	/** Where a block's end lies beyond the code segment's, its instructions run by single step. */
 	stayWithin(delta: number, end: number): void {
 		const last = op("i32Sub", this.ripAt(i32(end)), i32(1));
-		this.f.if(op("i32GtU", last, this.field32("segLimit", 1)), () => this.leave(EXIT.single, delta, 0));
+		const way = this.prepareLeaving(EXIT.single, delta, 0);
+		this.f.brOutIf(way, op("i32GtU", last, this.field32("segLimit", 1)));
 	}
 
 	/** Charges a block's instructions; leaves at its start when the slice cannot hold them. */
 	charge(delta: number, count: number): void {
 		const f = this.f;
+		const way = this.prepareLeaving(EXIT.budget, delta, count);
 		f.set(this.budget, op("i32Sub", f.get(this.budget), i32(count)));
-		f.if(op("i32LtS", f.get(this.budget), i32(0)), () => this.leave(EXIT.budget, delta, count));
+		f.brOutIf(way, op("i32LtS", f.get(this.budget), i32(0)));
 	}
 }

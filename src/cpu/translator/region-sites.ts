@@ -1,5 +1,3 @@
-import type { Expr } from "../../wasm/expr.ts";
-import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import type { FlagSource } from "../emit/condition.ts";
 import { ccOp } from "../state/flags.ts";
 
@@ -36,74 +34,81 @@ export class ExitSites {
 	}
 }
 
-/** Sites at which the state block lacks the same registers (by bit) and flags. */
-interface Group {
-	readonly number: number;
+/** A way out of a region, for all places where the state block lacks the same registers (by bit) and flags. */
+export interface WayOut {
+	/** To other code, by `exitTarget`; or to the run loop, which learns `exitSite`. */
+	readonly kind: "onwards" | "leaving";
 	readonly gpr: number;
 	readonly xmm: number;
 	readonly flags: DirtyFlags;
 }
 
-/** A region's exit sites. Those where the same is dirty share the code that stores it. */
-export class RegionSites {
-	readonly all = new ExitSites();
-	/** By `groupKey` and XMM registers. */
-	readonly #groups = new Map<number, Map<number, Group>>();
-	readonly #inOrder: Group[] = [];
-	readonly #groupOf: number[] = [];
+/** A way out and the one that it goes on by, which stores the rest; undefined: nothing is left to be stored. */
+export interface PlacedWay extends WayOut {
+	readonly next: number | undefined;
+}
+
+/** A region's ways out: as many as there are sets of what is dirty, however many places lead to them. */
+export class WaysOut {
+	/** Numbers by `wayKey` and XMM registers. */
+	readonly #numbers = new Map<number, Map<number, number>>();
+	readonly #ways: WayOut[] = [];
 
 	/** Its number, from 0. */
-	add(code: number, delta: number, refund: number, gpr: number, xmm: number, flags: DirtyFlags): number {
-		this.#groupOf.push(this.#group(gpr, xmm, flags).number);
-		return this.all.push(code, delta, refund);
-	}
-
-	#group(gpr: number, xmm: number, flags: DirtyFlags): Group {
-		const key = groupKey(gpr, flags);
-		let byXmm = this.#groups.get(key);
+	find(kind: WayOut["kind"], gpr: number, xmm: number, flags: DirtyFlags): number {
+		const key = wayKey(kind, gpr, flags);
+		let byXmm = this.#numbers.get(key);
 		if (byXmm === undefined) {
 			byXmm = new Map();
-			this.#groups.set(key, byXmm);
+			this.#numbers.set(key, byXmm);
 		}
 		const known = byXmm.get(xmm);
 		if (known !== undefined) return known;
-		const group = { number: this.#inOrder.length, gpr, xmm, flags };
-		byXmm.set(xmm, group);
-		this.#inOrder.push(group);
-		return group;
+		byXmm.set(xmm, this.#ways.length);
+		return this.#ways.push({ kind, gpr, xmm, flags }) - 1;
 	}
 
-	/** Stores what is dirty at site number `site`. */
-	emitStores(f: FunctionBuilder, site: Expr, store: (gpr: number, xmm: number, flags: DirtyFlags) => void): void {
-		const groups = this.#inOrder;
-		if (groups.length === 0) return;
-		f.block((done) => {
-			const labels: Label[] = [];
-			// One block inside another, the first group's innermost: leaving it leads to that group's stores.
-			const nest = (n: number): void => {
-				if (n < 0) {
-					f.brTable(
-						this.#groupOf.map((group) => labels[group] as Label),
-						labels[0] as Label,
-						site,
-					);
-					return;
-				}
-				f.block((label) => {
-					labels[n] = label;
-					nest(n - 1);
-				});
-				const { gpr, xmm, flags } = groups[n] as Group;
-				store(gpr, xmm, flags);
-				f.br(done);
-			};
-			nest(groups.length - 1);
+	/** All ways, those that store most first, and the place of each (by number) among them. */
+	place(): { readonly ways: readonly PlacedWay[]; readonly places: readonly number[] } {
+		const order = this.#ways.map((way, number) => ({ way, number, size: sizeOf(way) }));
+		order.sort((a, b) => b.size - a.size);
+		const places: number[] = [];
+		for (let place = 0; place < order.length; place++) places[(order[place] as { number: number }).number] = place;
+		const ways = order.map(({ way }, place) => {
+			// The largest part of it comes first among those that follow.
+			let next = place + 1;
+			while (next < order.length && !isPart((order[next] as { way: WayOut }).way, way)) next++;
+			return { ...way, next: next < order.length ? next : undefined };
 		});
+		return { ways, places };
 	}
 }
 
-/** General registers and the flags' form as one number. */
-function groupKey(gpr: number, flags: DirtyFlags): number {
-	const form = flags === undefined ? 0 : flags === "any" ? 1 : 2 + ccOp(flags.kind, flags.width);
-	return gpr * 256 + form;
+function sizeOf({ gpr, xmm, flags }: WayOut): number {
+	return countBits(gpr) + countBits(xmm) + (flags === undefined ? 0 : 3);
+}
+
+function countBits(mask: number): number {
+	let count = 0;
+	for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
+	return count;
+}
+
+/** Whether all that `part` stores, `whole` stores as well. */
+function isPart(part: WayOut, whole: WayOut): boolean {
+	return (
+		part.kind === whole.kind &&
+		(part.gpr & ~whole.gpr) === 0 &&
+		(part.xmm & ~whole.xmm) === 0 &&
+		(part.flags === undefined || formOf(part.flags) === formOf(whole.flags))
+	);
+}
+
+function formOf(flags: DirtyFlags): number {
+	return flags === undefined ? 0 : flags === "any" ? 1 : 2 + ccOp(flags.kind, flags.width);
+}
+
+/** Kind, general registers and the flags' form as one number. */
+function wayKey(kind: WayOut["kind"], gpr: number, flags: DirtyFlags): number {
+	return (gpr * 128 + formOf(flags)) * 2 + (kind === "onwards" ? 0 : 1);
 }

@@ -67,7 +67,6 @@ export class ShapeTable {
 function observe(insn: Insn, modeKey: number, meaning: BoundMeaning): Effects {
 	const effects = noEffects();
 	const ops = new RegionOps({ index: () => 0 }, modeKey, { gpr: 0, xmm: 0 }, atEntry());
-	ops.exits = { indirect: { depth: 0 }, leave: { depth: 0 } };
 	ops.effects = effects;
 	ops.insn = insn;
 	meaning.emit(ops);
