@@ -116,7 +116,8 @@ function withSlowOnes(helpers: Readonly<Record<string, Helper>>): Readonly<Recor
 /** Functions to be put into the table together. Imports are gathered while bodies are written, so numbers are final at once. */
 export class GeneratedModule implements Callables {
 	readonly #engine: EngineModule;
-	readonly #imports: string[] = [];
+	/** Numbers by name. */
+	readonly #imports = new Map<string, number>();
 	readonly #bodies: { slot: number; body: FunctionBuilder; name: string }[] = [];
 
 	constructor(engine: EngineModule) {
@@ -124,11 +125,12 @@ export class GeneratedModule implements Callables {
 	}
 
 	index(name: string): number {
-		const known = this.#imports.indexOf(name);
-		if (known >= 0) return known;
+		const known = this.#imports.get(name);
+		if (known !== undefined) return known;
 		this.#engine.signatureOf(name);
-		this.#imports.push(name);
-		return this.#imports.length - 1;
+		const index = this.#imports.size;
+		this.#imports.set(name, index);
+		return index;
 	}
 
 	/** `name` is for profilers. */
@@ -145,7 +147,7 @@ export class GeneratedModule implements Callables {
 		module.type(HANDLER_PARAMS, "i32"); // type 0: what the table holds
 		module.importMemory("engine", "memory", this.#engine.memoryPages);
 		module.importTable("engine", "table");
-		for (const name of this.#imports) {
+		for (const name of this.#imports.keys()) {
 			const { params, result, from } = this.#engine.signatureOf(name);
 			module.importFunction(from, name, params, result);
 		}

@@ -85,6 +85,19 @@ export function onStack(type: ValueType): Expr {
 	return leaf(type, ON_STACK, undefined);
 }
 
+/** Instructions that take the operands' values, by their bytes. */
+export const STENCIL = -2;
+
+/** A computation that is emitted so often that its bytes are kept; `FunctionBuilder.stencil` makes it. */
+export interface Stencil {
+	readonly type: ValueType;
+	readonly bytes: Uint8Array;
+}
+
+export function apply({ type, bytes }: Stencil, a: Expr, b?: Expr): Expr {
+	return new Expr(type, STENCIL, a, b, undefined, bytes);
+}
+
 export function isConst(e: Expr): boolean {
 	return e.op === OP.i32Const || e.op === OP.i64Const;
 }
@@ -97,6 +110,10 @@ interface Known {
 
 const known = new Map<string, Known>();
 for (const [name, code] of Object.entries(OP)) known.set(name, { code, type: workOutType(name) });
+
+export function codeOf(name: OpName): number {
+	return (known.get(name) as Known).code;
+}
 
 /** The type an instruction leaves, from its name. */
 export function resultType(name: OpName): ValueType {

@@ -1,6 +1,6 @@
 import { InternalError } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
-import { type Expr, localGet, ON_STACK, onStack } from "./expr.ts";
+import { codeOf, type Expr, localGet, ON_STACK, onStack, STENCIL, type Stencil } from "./expr.ts";
 import { OP, type OpName, TYPE_CODE, type ValueType } from "./opcodes.ts";
 
 /** A place a branch can go: counted from the outermost block, so that it stays valid however deep the code gets. */
@@ -177,7 +177,7 @@ export class FunctionBuilder {
 		const { op } = value;
 		if (op === OP.localGet) return this.#constancy[value.imm as number] !== CHANGING;
 		if (op === OP.i32Const || op === OP.i64Const) return true;
-		if (op === ON_STACK || isMemory(op)) return false;
+		if (op === ON_STACK || op === STENCIL || isMemory(op)) return false;
 		return (
 			(value.a === undefined || this.#lasts(value.a)) &&
 			(value.b === undefined || this.#lasts(value.b)) &&
@@ -192,8 +192,12 @@ export class FunctionBuilder {
 			this.#code.pair(OP.i32Const, 0);
 		} else this.emit(address);
 		this.emit(value);
-		this.#opcode(OP[name]);
-		this.#code.u8(0);
+		const opcode = codeOf(name);
+		if (opcode < 0x100) this.#code.pair(opcode, 0);
+		else {
+			this.#opcode(opcode);
+			this.#code.u8(0);
+		}
 		this.#code.u32(offset);
 	}
 
@@ -265,10 +269,11 @@ export class FunctionBuilder {
 	}
 
 	/**
-	 * Puts blocks around everything written so far, the first of `after` innermost: `after[n]` writes what follows the end of the n-th, and
-	 * may branch further out. The block of `brOut(way)` is number `places[way]`.
+	 * Puts blocks around everything written so far. `end(n)` writes what follows the end of the n-th of `count`, the first
+	 * innermost; those that `others` follow lie around them. All may branch further out. The block of `brOut(way)` is number
+	 * `places[way]`.
 	 */
-	wrap(after: readonly (() => void)[], places: readonly number[]): void {
+	wrap(count: number, end: (n: number) => void, others: readonly (() => void)[], places: readonly number[]): void {
 		const ways = this.#waysOut;
 		for (let i = 0; i < ways.length; i += 3) {
 			const at = ways[i] as number;
@@ -277,12 +282,16 @@ export class FunctionBuilder {
 			this.#code.replace(at + 1, label >> 7);
 		}
 		ways.length = 0;
-		for (const write of after) {
+		for (let n = 0; n < count; n++) {
+			this.#code.u8(OP.end);
+			end(n);
+		}
+		for (const write of others) {
 			this.#code.u8(OP.end);
 			write();
 		}
 		this.atStart(() => {
-			for (let n = 0; n < after.length; n++) this.#code.pair(OP.block, 0x40);
+			for (let n = 0; n < count + others.length; n++) this.#code.pair(OP.block, 0x40);
 		});
 	}
 
@@ -429,11 +438,26 @@ export class FunctionBuilder {
 			scratch.setFloat32(0, imm as number, true);
 			for (let i = 0; i < 4; i++) code.u8(scratch.getUint8(i));
 		} else {
-			this.#opcode(opcode);
+			if (opcode !== STENCIL) this.#opcode(opcode);
 			if (imm instanceof Uint8Array) code.raw(imm);
 			else if (opcode === OP.globalGet) code.u32(imm as number);
 			else code.u8(imm as number); // a lane
 		}
+	}
+
+	/** The bytes of an expression whose operands are `onStack`, in the order in which they get there. */
+	static stencil(e: Expr): Stencil {
+		const f = new FunctionBuilder([]);
+		f.emit(e);
+		const bytes = f.#code.take();
+		f.discard();
+		return { type: e.type, bytes };
+	}
+
+	/** Nobody wants what has been written. */
+	discard(): void {
+		giveBack(this.#code);
+		if (this.#start !== undefined) giveBack(this.#start);
 	}
 
 	/** What is written meanwhile comes before everything else. */

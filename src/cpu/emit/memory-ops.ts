@@ -1,4 +1,5 @@
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { apply, type Expr, i32, i64, loadOp, onStack, op, type Stencil } from "../../wasm/expr.ts";
+import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { OpName } from "../../wasm/opcodes.ts";
 import type { MemOperand } from "../../x86/decode/insn.ts";
 import { STACK_ACCESS } from "../mmu/mmu.ts";
@@ -53,8 +54,7 @@ export abstract class MemoryOps extends CoreOps {
 	}
 
 	protected raiseMisaligned(linear: Expr): void {
-		const low = linear.type === "i64" ? op("i32WrapI64", linear) : linear;
-		this.raiseIf(op("i32And", low, i32(15)), 13, 0);
+		this.raiseIf(op("i32And", low(linear), i32(15)), 13, 0);
 	}
 
 	/** Stores at once. `value` is i32 up to 4 bytes, i64 for 8, v128 for 16. */
@@ -115,20 +115,8 @@ export abstract class MemoryOps extends CoreOps {
 
 	/** With `isAligned`, a misaligned address misses: what the tag has no bits for does not match. */
 	#lookUp(linear: Expr, bytes: number, tag: number, isAligned = false): { entry: Expr; misses: Expr } {
-		const wide = linear.type === "i64";
-		const low = wide ? op("i32WrapI64", linear) : linear;
-		const entry = this.f.let(
-			op(
-				"i32Add",
-				this.tlb(),
-				op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)),
-			),
-		);
-		const [reach, kept] = isAligned ? [0, -4096 | 15] : [bytes - 1, -4096];
-		const misses = wide
-			? op("i64Ne", loadOp("i64Load", entry, tag), op("i64And", op("i64Add", linear, i64(reach)), i64(kept)))
-			: op("i32Ne", loadOp("i32Load", entry, tag), op("i32And", op("i32Add", linear, i32(reach)), i32(kept)));
-		return { entry, misses };
+		const entry = this.f.let(apply(FIND_ENTRY, this.tlb(), low(linear)));
+		return { entry, misses: apply(missTest(linear.type === "i64", bytes, tag, isAligned), entry, linear) };
 	}
 
 	/** Where the core finds what the TLB does not know; or the instruction fails. */
@@ -181,9 +169,42 @@ export abstract class MemoryOps extends CoreOps {
 	}
 }
 
+const low = (linear: Expr): Expr => (linear.type === "i64" ? op("i32WrapI64", linear) : linear);
+
+const onStack32 = onStack("i32");
+const onStack64 = onStack("i64");
+
+/** A TLB entry's offset, from the TLB's and the low half of a linear address. */
+const FIND_ENTRY = FunctionBuilder.stencil(
+	op(
+		"i32Add",
+		onStack32,
+		op("i32And", op("i32ShrU", onStack32, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)),
+	),
+);
+
+const missTests = new Map<number, Stencil>();
+
+/** Whether an access misses, from its TLB entry and its address: the last byte is on another page than the tag says. */
+function missTest(isWide: boolean, bytes: number, tag: number, isAligned: boolean): Stencil {
+	const key = ((bytes * 16 + tag) * 2 + (isAligned ? 1 : 0)) * 2 + (isWide ? 1 : 0);
+	const known = missTests.get(key);
+	if (known !== undefined) return known;
+	const [reach, kept] = isAligned ? [0, -4096 | 15] : [bytes - 1, -4096];
+	const made = FunctionBuilder.stencil(
+		isWide
+			? op("i64Ne", loadOp("i64Load", onStack32, tag), op("i64And", op("i64Add", onStack64, i64(reach)), i64(kept)))
+			: op("i32Ne", loadOp("i32Load", onStack32, tag), op("i32And", op("i32Add", onStack32, i32(reach)), i32(kept))),
+	);
+	missTests.set(key, made);
+	return made;
+}
+
+const ADD_ADDEND = FunctionBuilder.stencil(op("i32Add", onStack32, loadOp("i32Load", onStack32, TLB_ENTRY.addend)));
+
 /** Offset of the byte at `linear`, whose page the TLB entry is for. */
 function hostAt(linear: Expr, entry: Expr): Expr {
-	return op("i32Add", linear.type === "i64" ? op("i32WrapI64", linear) : linear, loadOp("i32Load", entry, TLB_ENTRY.addend));
+	return apply(ADD_ADDEND, low(linear), entry);
 }
 
 /** What the memory helpers take: bytes, and whether the access goes through SS (see `STACK_ACCESS`). */

@@ -179,7 +179,7 @@ export abstract class RegionLocals extends Ops {
 		for (let rest = gpr; rest !== 0; rest &= rest - 1) {
 			const i = lowest(rest);
 			const value = f.get(this.#gprLocals[i] as number);
-			f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("gpr", i));
+			f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), GPR_AT + 8 * i);
 		}
 		for (let rest = xmm; rest !== 0; rest &= rest - 1) {
 			const i = lowest(rest);
@@ -245,15 +245,21 @@ export abstract class RegionLocals extends Ops {
 	 * that leave tell the run loop where that was.
 	 */
 	emitWaysOut(slot: number, goOn: () => void): void {
-		const { f } = this;
-		const { ways, places } = this.#ways.place();
-		const ends = ways.map(({ kind, gpr, xmm, flags, next }, place) => () => {
-			const rest = next === undefined ? undefined : ways[next];
-			this.#store(gpr & ~(rest?.gpr ?? 0), xmm & ~(rest?.xmm ?? 0), rest?.flags === undefined ? flags : undefined);
-			const to = next ?? ways.length + (kind === "onwards" ? 0 : 1);
-			if (to > place + 1) f.brPast(to - place - 1);
-		});
-		f.wrap([...ends, goOn, () => this.#tellSite(slot)], places);
+		const { order, places } = this.#ways.place();
+		const end = (place: number) => this.#emitWay(order, place);
+		this.f.wrap(order.length, end, [goOn, () => this.#tellSite(slot)], places);
+	}
+
+	#emitWay(order: readonly number[], place: number): void {
+		const { kind, gpr, xmm, flags } = this.#ways.at(order[place] as number);
+		const next = this.#ways.nextAfter(order, place);
+		if (next === undefined) this.#store(gpr, xmm, flags);
+		else {
+			const rest = this.#ways.at(order[next] as number);
+			this.#store(gpr & ~rest.gpr, xmm & ~rest.xmm, rest.flags === undefined ? flags : undefined);
+		}
+		const to = next ?? order.length + (kind === "onwards" ? 0 : 1);
+		if (to > place + 1) this.f.brPast(to - place - 1);
 	}
 
 	#tellSite(slot: number): void {
@@ -490,6 +496,7 @@ export abstract class RegionLocals extends Ops {
 	}
 }
 
+const GPR_AT = at("gpr");
 const FLAG_INPUTS = ["ccX", "ccY", "ccZ"] as const;
 
 const wide = (e: Expr): Expr => (e.type === "i64" ? e : op("i64ExtendI32S", e));

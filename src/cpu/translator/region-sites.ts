@@ -41,11 +41,8 @@ export interface WayOut {
 	readonly gpr: number;
 	readonly xmm: number;
 	readonly flags: DirtyFlags;
-}
-
-/** A way out and the one that it goes on by, which stores the rest; undefined: nothing is left to be stored. */
-export interface PlacedWay extends WayOut {
-	readonly next: number | undefined;
+	/** How much it stores. */
+	readonly size: number;
 }
 
 /** A region's ways out: as many as there are sets of what is dirty, however many places lead to them. */
@@ -53,39 +50,48 @@ export class WaysOut {
 	/** Numbers by `wayKey` and XMM registers. */
 	readonly #numbers = new Map<number, Map<number, number>>();
 	readonly #ways: WayOut[] = [];
+	/** The one found last: places that follow each other often share it. */
+	#last = -1;
 
 	/** Its number, from 0. */
 	find(kind: WayOut["kind"], gpr: number, xmm: number, flags: DirtyFlags): number {
+		const last = this.#ways[this.#last];
+		if (last !== undefined && last.gpr === gpr && last.xmm === xmm && last.flags === flags && last.kind === kind) return this.#last;
 		const key = wayKey(kind, gpr, flags);
 		let byXmm = this.#numbers.get(key);
 		if (byXmm === undefined) {
 			byXmm = new Map();
 			this.#numbers.set(key, byXmm);
 		}
-		const known = byXmm.get(xmm);
-		if (known !== undefined) return known;
-		byXmm.set(xmm, this.#ways.length);
-		return this.#ways.push({ kind, gpr, xmm, flags }) - 1;
+		let number = byXmm.get(xmm);
+		if (number === undefined) {
+			number = this.#ways.push({ kind, gpr, xmm, flags, size: countBits(gpr) + countBits(xmm) + (flags === undefined ? 0 : 3) }) - 1;
+			byXmm.set(xmm, number);
+		}
+		this.#last = number;
+		return number;
 	}
 
-	/** All ways, those that store most first, and the place of each (by number) among them. */
-	place(): { readonly ways: readonly PlacedWay[]; readonly places: readonly number[] } {
-		const order = this.#ways.map((way, number) => ({ way, number, size: sizeOf(way) }));
-		order.sort((a, b) => b.size - a.size);
-		const places: number[] = [];
-		for (let place = 0; place < order.length; place++) places[(order[place] as { number: number }).number] = place;
-		const ways = order.map(({ way }, place) => {
-			// The largest part of it comes first among those that follow.
-			let next = place + 1;
-			while (next < order.length && !isPart((order[next] as { way: WayOut }).way, way)) next++;
-			return { ...way, next: next < order.length ? next : undefined };
-		});
-		return { ways, places };
+	/** The ways that store most come first: `order` has their numbers by place, `places` their places by number. */
+	place(): { readonly order: readonly number[]; readonly places: readonly number[] } {
+		const ways = this.#ways;
+		const order = ways.map((_, number) => number);
+		order.sort((a, b) => (ways[b] as WayOut).size - (ways[a] as WayOut).size);
+		const places = ways.map(() => 0);
+		for (let place = 0; place < order.length; place++) places[order[place] as number] = place;
+		return { order, places };
 	}
-}
 
-function sizeOf({ gpr, xmm, flags }: WayOut): number {
-	return countBits(gpr) + countBits(xmm) + (flags === undefined ? 0 : 3);
+	at(number: number): WayOut {
+		return this.#ways[number] as WayOut;
+	}
+
+	/** Place of the way that stores the largest part of what the one at `place` does; undefined: none does. */
+	nextAfter(order: readonly number[], place: number): number | undefined {
+		const whole = this.at(order[place] as number);
+		for (let next = place + 1; next < order.length; next++) if (isPart(this.at(order[next] as number), whole)) return next;
+		return undefined;
+	}
 }
 
 function countBits(mask: number): number {

@@ -71,5 +71,6 @@ function observe(insn: Insn, modeKey: number, meaning: BoundMeaning): Effects {
 	ops.insn = insn;
 	meaning.emit(ops);
 	if (!ops.isEnded) ops.commit();
+	ops.f.discard();
 	return effects;
 }
