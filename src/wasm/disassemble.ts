@@ -154,16 +154,20 @@ export function disassemble(bytes: Uint8Array, names: Names): string {
 	const lines: string[] = [];
 	let line: string[] = [];
 	let depth = 0;
+	const endLine = () => {
+		if (line.length > 0) lines.push(`${"\t".repeat(Math.max(depth, 0))}${line.join(", ")}`);
+		line = [];
+	};
 	while (!code.isAtEnd) {
 		const { text, opcode } = readInstruction(code, names);
-		if (opcode === OP.end || opcode === OP.else) depth--;
-		line.push(text);
-		if (ENDS_LINE.has(opcode) || isStore(opcode)) {
-			lines.push(`${"\t".repeat(Math.max(depth, 0))}${line.join(", ")}`);
-			line = [];
+		if (opcode === OP.end || opcode === OP.else) {
+			endLine();
+			depth--;
 		}
+		line.push(text);
+		if (ENDS_LINE.has(opcode) || isStore(opcode)) endLine();
 		if (opcode === OP.block || opcode === OP.loop || opcode === OP.if || opcode === OP.else) depth++;
 	}
-	if (line.length > 0) lines.push(line.join(", "));
+	endLine();
 	return `${lines.join("\n")}\n`;
 }

@@ -62,6 +62,14 @@ export class FunctionBuilder {
 		return this.#code.length + (this.#start?.length ?? 0);
 	}
 
+	/** The code so far. */
+	bytes(): Uint8Array {
+		const all = new ByteSink(this.length);
+		if (this.#start !== undefined) all.append(this.#start);
+		all.append(this.#code);
+		return all.take();
+	}
+
 	param(index: number): Expr {
 		return localGet(this.paramTypes[index] as ValueType, index);
 	}

@@ -1,0 +1,27 @@
+import { PAGE_BYTES } from "../../base/units.ts";
+import { ENGINE_BYTES, GuestMemory } from "../../machine/memory.ts";
+import type { BlockCache } from "../interpreter/block-cache.ts";
+import type { Mmu } from "../mmu/mmu.ts";
+import { buildGraph, type RegionGraph, type RegionLimits, SECOND_LIMITS } from "./region-graph.ts";
+
+const HLT = 0xf4;
+
+/** Code for translating without running it: memory mapped as it lies, all of whose code counts as hot. */
+export class CodeFixture {
+	readonly #memory: GuestMemory;
+
+	/** @param code what memory holds from physical address 0 on; behind it stand HLTs */
+	constructor(code: Uint8Array) {
+		this.#memory = new GuestMemory(Math.ceil((code.length + 16) / 65536) * 65536);
+		this.#memory.bytes.fill(HLT, ENGINE_BYTES, ENGINE_BYTES + this.#memory.ramBytes);
+		this.#memory.bytes.set(code, ENGINE_BYTES);
+	}
+
+	/** The region that starts at `phys`; undefined where there is no code. */
+	graph(phys: number, modeKey: number, limits: RegionLimits = SECOND_LIMITS): RegionGraph | undefined {
+		const block = { phys, modeKey };
+		const cache = { hotThreshold: 1, at: () => block, runsOf: () => Number.POSITIVE_INFINITY };
+		const mmu = { probeCodePage: (lo: number, _hi: number, page: number) => lo - (lo % PAGE_BYTES) + page * PAGE_BYTES };
+		return buildGraph(this.#memory, cache as unknown as BlockCache, mmu as unknown as Mmu, block as never, phys, 0, limits);
+	}
+}
