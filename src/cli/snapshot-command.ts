@@ -7,6 +7,7 @@ import { ForkPool } from "../host/node/snapshot/fork-pool.ts";
 import { type HomeRecord, MachineHome, machinesDirectory } from "../host/node/snapshot/home.ts";
 import { difference, exportToFile } from "../host/node/snapshot/hosted-machine.ts";
 import type { Extent } from "../snapshot/diff.ts";
+import type { FileDifference } from "../snapshot/file-diff.ts";
 import type { SnapshotInfo, SnapshotTree } from "../snapshot/tree.ts";
 import { macOfNic } from "../vm/nic.ts";
 import { formatSize } from "../vm/quantity.ts";
@@ -232,7 +233,11 @@ function quoted(word: string, _index: number, all: readonly string[]): string {
 	return all.length === 1 || /^[\w./:=@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-export async function showDifference(text: string, other: string | undefined, options: Json): Promise<void> {
+export async function showDifference(
+	text: string,
+	other: string | undefined,
+	options: Json & { readonly blocks?: boolean },
+): Promise<void> {
 	const place = placeOf(text);
 	const a = snapshotOf(place);
 	const b = other === undefined ? undefined : (placeOf(other.includes("@") ? other : `${place.home.name}@${other}`).snapshot as string);
@@ -241,6 +246,7 @@ export async function showDifference(text: string, other: string | undefined, op
 		readonly b: string;
 		readonly memory: readonly Extent[];
 		readonly disks: readonly (readonly Extent[] | null)[];
+		readonly files: readonly (readonly FileDifference[])[];
 	};
 	const result = await askOr<Result>(
 		place.home,
@@ -251,12 +257,27 @@ export async function showDifference(text: string, other: string | undefined, op
 		printJson(result);
 		return;
 	}
-	const { memory, disks } = result;
+	const { memory, disks, files } = result;
 	process.stdout.write(`memory: ${summary(memory)}\n`);
 	for (const [index, extents] of disks.entries()) {
 		process.stdout.write(`disk ${index}: ${extents === null || extents === undefined ? "no part of the snapshots" : summary(extents)}\n`);
+		const systems = files[index] ?? [];
+		for (const system of systems) process.stdout.write(fileLines(system));
+		if (systems.length > 0 && options.blocks !== true) continue;
 		for (const { offsetBytes, lengthBytes } of extents ?? []) process.stdout.write(`  ${offsetBytes}+${lengthBytes}\n`);
 	}
+}
+
+/** One path a line, as version control lists them. */
+function fileLines({ partition, added, removed, changed, problem }: FileDifference): string {
+	const marked = [
+		...added.map((path) => [path, "A"] as const),
+		...removed.map((path) => [path, "D"] as const),
+		...changed.map((path) => [path, "M"] as const),
+	].sort(([a], [b]) => (a < b ? -1 : 1));
+	const head = partition === 0 ? "" : ` of partition ${partition}`;
+	const note = problem === undefined ? "" : `  the files${head} cannot be told: ${problem}\n`;
+	return `${note}${marked.length === 0 ? "" : `  files${head}:\n`}${marked.map(([path, mark]) => `  ${mark} ${path}\n`).join("")}`;
 }
 
 function summary(extents: readonly Extent[]): string {

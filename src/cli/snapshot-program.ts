@@ -122,11 +122,14 @@ function addTime(program: Command, command: readonly string[], onExit: (code: nu
 		);
 	program
 		.command("diff")
-		.description("say which blocks of memory and disks differ between two snapshots")
+		.description("say which files (of ext2, ext3, ext4) or else blocks differ between two snapshots, and how much memory")
 		.argument("<name@snapshot>")
 		.argument("[snapshot]", "the other one; without it: where the machine is")
+		.addOption(option("--blocks", "list blocks, too, where there are files to list"))
 		.addOption(json())
-		.action(async (name: string, other: string | undefined, options: Json) => (await load()).showDifference(name, other, options));
+		.action(async (name: string, other: string | undefined, options: Json & { blocks?: boolean }) =>
+			(await load()).showDifference(name, other, options),
+		);
 	onName(program, "undo", "go back to the last snapshot, then to those before; redo comes forward again", async (name, options) =>
 		(await load()).undoOrRedo("undo", name, options),
 	);

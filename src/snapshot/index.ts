@@ -1,6 +1,7 @@
 export * from "./archive.ts";
 export * from "./diff.ts";
 export * from "./error.ts";
+export * from "./file-diff.ts";
 export * from "./layered-disk.ts";
 export * from "./memory-image.ts";
 export * from "./page-file.ts";

@@ -3,7 +3,8 @@ import type { Server, Socket } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { exportSnapshot } from "../../../snapshot/archive.ts";
-import { diskDifference, memoryDifference } from "../../../snapshot/diff.ts";
+import { diskDifference, type Extent, memoryDifference } from "../../../snapshot/diff.ts";
+import { type FileDifference, fileDifference } from "../../../snapshot/file-diff.ts";
 import { mayDiffer } from "../../../snapshot/layered-disk.ts";
 import type { SnapshotRecord } from "../../../snapshot/record.ts";
 import { thinned } from "../../../snapshot/thin.ts";
@@ -187,23 +188,27 @@ export async function difference(home: MachineHome, tree: SnapshotTree, a: strin
 	const second = b === undefined ? tree.here : tree.find(b);
 	if (second === undefined) throw new HostError("bad-argument", "diff needs two snapshots: the machine stands on none");
 	const { machine } = await home.read();
-	const disks = [];
+	const disks: (readonly Extent[] | undefined)[] = [];
+	const files: (readonly FileDifference[])[] = [];
 	for (const [index, file] of (machine.disks ?? []).entries()) {
 		const layers = [first.disks[index], second.disks[index]];
+		files[index] = [];
 		if (layers[0] === undefined || layers[1] === undefined) disks.push(undefined);
 		else if (layers[0].join() === layers[1].join()) disks.push([]);
 		else {
 			const left = await openSnapshotDisk(file, index, tree.folder, layers[0]);
 			const right = await openSnapshotDisk(file, index, tree.folder, layers[1]);
 			try {
-				disks.push(await diskDifference(left, right, await mayDiffer(tree.folder.layers(index), layers[0], layers[1])));
+				const extents = await diskDifference(left, right, await mayDiffer(tree.folder.layers(index), layers[0], layers[1]));
+				disks.push(extents);
+				if (extents.length > 0) files[index] = await fileDifference(left, right);
 			} finally {
 				await left.close();
 				await right.close();
 			}
 		}
 	}
-	return { a: first.name, b: second.name, memory: memoryDifference(tree, first, second), disks };
+	return { a: first.name, b: second.name, memory: memoryDifference(tree, first, second), disks, files };
 }
 
 /** Writes a snapshot with all it needs into one file, compressed. */
