@@ -2,7 +2,11 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { type Bits, BOOT, C_PROGRAMS, compilePrograms, type Guest } from "./guest.ts";
+import type { Bits, Guest } from "./guest.ts";
+import { residentBeyondRam } from "./resident.ts";
+
+/** How often memory is looked at. */
+const SAMPLE_MS = 1000;
 
 /** Seconds by program. */
 export type Timings = Map<string, number>;
@@ -13,19 +17,25 @@ export interface RunLimits {
 	readonly clock: "wall" | "cpu";
 }
 
+/** What came of one guest. */
+export interface Observed {
+	readonly timings: Timings;
+	/** The most that the emulator's process had in memory besides the guest's RAM, looked at once a second. */
+	readonly beyondRamBytes: number | undefined;
+}
+
 export interface Engine {
 	readonly name: string;
 	readonly bits: Bits;
 	/** Why it cannot run here; undefined: it can. */
 	readonly missing: string | undefined;
-	/** All programs in one guest; then, in another, nothing but boot and power-off. */
-	run(guest: Guest, limits: RunLimits): Promise<Timings>;
+	run(guest: Guest, limits: RunLimits): Promise<Observed>;
 }
 
 const local = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** What an emulator is started with, to boot `initrd`. */
-type CommandOf = (guest: Guest, initrd: string) => readonly string[];
+/** What an emulator is started with for a guest. */
+type CommandOf = (guest: Guest) => readonly string[];
 
 class Emulator implements Engine {
 	readonly name: string;
@@ -40,32 +50,48 @@ class Emulator implements Engine {
 		this.#commandOf = commandOf;
 	}
 
-	async run(guest: Guest, limits: RunLimits): Promise<Timings> {
+	async run(guest: Guest, limits: RunLimits): Promise<Observed> {
 		const timings: Timings = new Map();
-		const wholeSeconds = await watch(this.#commandOf(guest, guest.bootInitrd), limits, timings);
-		if (wholeSeconds !== undefined) timings.set(BOOT, wholeSeconds);
-		await watch(this.#commandOf(guest, guest.initrd), limits, timings);
-		return timings;
+		const { wholeSeconds, beyondRamBytes } = await watch(this.#commandOf(guest), limits, timings, guest);
+		if (wholeSeconds !== undefined && guest.whole !== undefined) timings.set(guest.whole, wholeSeconds);
+		return { timings, beyondRamBytes };
 	}
 }
 
 const POWERED_OFF = /reboot: (Power down|System halted)/;
 
 /**
- * Runs a command and times what stands between its "BENCH name begin" and "BENCH name end" lines, by this host's clock.
- * Returns the seconds until it had powered off; undefined if it never did.
+ * Runs a command and times what stands between its "BENCH name begin" and "BENCH name end" lines, by this host's clock, and its
+ * whole life up to power-off, or up to the text that the guest ends with.
  */
-export function watch(command: readonly string[], limits: RunLimits, timings: Timings): Promise<number | undefined> {
+export function watch(
+	command: readonly string[],
+	limits: RunLimits,
+	timings: Timings,
+	guest?: Guest,
+): Promise<{ wholeSeconds: number | undefined; beyondRamBytes: number | undefined }> {
 	return new Promise((resolve) => {
 		const startMs = limits.clock === "wall" ? performance.now() : 0;
 		const child = spawn(command[0] as string, command.slice(1), { stdio: ["ignore", "pipe", "ignore"] });
 		const begun = new Map<string, number>();
-		let offSeconds: number | undefined;
+		let wholeSeconds: number | undefined;
+		let beyondRamBytes: number | undefined;
 		let text = "";
 		const timer = setTimeout(() => child.kill("SIGKILL"), limits.timeoutMs);
+		const sampler = setInterval(() => {
+			if (guest === undefined || child.pid === undefined) return;
+			const bytes = residentBeyondRam(child.pid, guest.memoryMib * 1024 ** 2);
+			if (bytes !== undefined) beyondRamBytes = Math.max(beyondRamBytes ?? 0, bytes);
+		}, SAMPLE_MS);
 		child.stdout.setEncoding("latin1");
 		child.stdout.on("data", (chunk: string) => {
 			const nowMs = limits.clock === "wall" ? performance.now() : processorMs(child.pid as number);
+			const ends = (): void => {
+				if (wholeSeconds !== undefined) return;
+				wholeSeconds = (nowMs - startMs) / 1000;
+				// It ends by itself now; one that does not know how is helped.
+				setTimeout(() => child.kill("SIGKILL"), guest?.until === undefined ? 2000 : 0).unref();
+			};
 			text += chunk;
 			for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
 				const line = text.slice(0, end);
@@ -73,17 +99,18 @@ export function watch(command: readonly string[], limits: RunLimits, timings: Ti
 				const [, name, what] = /BENCH (\S+) (begin|end)/.exec(line) ?? [];
 				if (name !== undefined && what === "begin") begun.set(name, nowMs);
 				else if (name !== undefined && begun.has(name)) timings.set(name, (nowMs - (begun.get(name) as number)) / 1000);
-				if (!POWERED_OFF.test(line) || offSeconds !== undefined) continue;
-				offSeconds = (nowMs - startMs) / 1000;
-				// It ends by itself now; one that does not know how is helped.
-				setTimeout(() => child.kill("SIGKILL"), 2000).unref();
+				if (guest?.until === undefined && POWERED_OFF.test(line)) ends();
 			}
+			// A prompt ends no line.
+			if (guest?.until?.test(text) === true) ends();
 		});
-		child.on("error", () => resolve(undefined));
-		child.on("close", () => {
+		const finish = (): void => {
 			clearTimeout(timer);
-			resolve(offSeconds);
-		});
+			clearInterval(sampler);
+			resolve({ wholeSeconds, beyondRamBytes });
+		};
+		child.on("error", finish);
+		child.on("close", finish);
 	});
 }
 
@@ -105,18 +132,15 @@ class Native implements Engine {
 	readonly name = "native";
 	readonly bits: Bits;
 	readonly missing = undefined;
-	readonly #folder: string;
 
-	constructor(bits: Bits, folder: string) {
+	constructor(bits: Bits) {
 		this.bits = bits;
-		this.#folder = folder;
 	}
 
-	async run(_guest: Guest, limits: RunLimits): Promise<Timings> {
+	async run(guest: Guest, limits: RunLimits): Promise<Observed> {
 		const timings: Timings = new Map();
-		const binary = compilePrograms(this.bits, this.#folder);
-		for (const program of C_PROGRAMS) await watch([binary, program], limits, timings);
-		return timings;
+		for (const command of guest.native ?? []) await watch(command, limits, timings);
+		return { timings, beyondRamBytes: undefined };
 	}
 }
 
@@ -126,9 +150,10 @@ function isInstalled(program: string): string | undefined {
 
 function qemu(bits: Bits): Engine {
 	const program = bits === 64 ? "qemu-system-x86_64" : "qemu-system-i386";
-	return new Emulator(`QEMU TCG ${bits === 64 ? "x86-64" : "i386"}`, bits, isInstalled(program), (guest, initrd) => [
+	return new Emulator(`QEMU TCG ${bits === 64 ? "x86-64" : "i386"}`, bits, isInstalled(program), (guest) => [
 		...[program, "-accel", "tcg", "-m", String(guest.memoryMib), "-display", "none", "-no-reboot", "-nodefaults"],
-		...["-serial", "stdio", "-monitor", "none", "-kernel", guest.kernel, "-initrd", initrd, "-append", guest.append],
+		...["-serial", "stdio", "-monitor", "none", "-kernel", guest.kernel, "-initrd", guest.initrd, "-append", guest.append],
+		...(guest.disk === undefined ? [] : ["-drive", `file=${guest.disk},format=raw,if=virtio,snapshot=on`]),
 	]);
 }
 
@@ -144,26 +169,34 @@ function v86(): Engine {
 		missing = "the npm package v86 is not installed";
 	}
 	if (!existsSync(BIOS) || !existsSync(VGA_BIOS)) missing = `v86 needs ${BIOS} and ${VGA_BIOS} (Debian's seabios)`;
-	return new Emulator("v86", 32, missing, (guest, initrd) => [
+	return new Emulator("v86", 32, missing, (guest) => [
 		process.execPath,
 		local("v86-guest.ts"),
-		JSON.stringify({ bios: BIOS, vgaBios: VGA_BIOS, kernel: guest.kernel, initrd, append: guest.append, memoryMib: guest.memoryMib }),
+		JSON.stringify({
+			bios: BIOS,
+			vgaBios: VGA_BIOS,
+			kernel: guest.kernel,
+			initrd: guest.initrd,
+			append: guest.append,
+			memoryMib: guest.memoryMib,
+		}),
 	]);
 }
 
 function basenji(bits: Bits, engine: string): Engine {
 	const name = engine === "auto" ? "Basenji" : `Basenji ${engine}`;
-	return new Emulator(name, bits, undefined, (guest, initrd) => [
+	return new Emulator(name, bits, undefined, (guest) => [
 		...[process.execPath, local("../src/cli/main.ts"), "run", "--engine", engine, "--memory", `${guest.memoryMib}M`],
-		...["--kernel", guest.kernel, "--initrd", initrd, "--append", guest.append, "--serial", "stdio"],
+		...["--kernel", guest.kernel, "--initrd", guest.initrd, "--append", guest.append, "--serial", "stdio"],
+		...(guest.disk === undefined ? [] : ["--disk", `${guest.disk},format=raw,mode=nonpersistent`]),
 	]);
 }
 
 /** Engines by the name a person types: native, qemu, v86, basenji, basenji:ENGINE. @throws RangeError */
-export function openEngines(names: readonly string[], sizes: readonly Bits[], folder: string): Engine[] {
+export function openEngines(names: readonly string[], sizes: readonly Bits[]): Engine[] {
 	return sizes.flatMap((bits) =>
 		names.flatMap((name): Engine[] => {
-			if (name === "native") return [new Native(bits, folder)];
+			if (name === "native") return [new Native(bits)];
 			if (name === "qemu") return [qemu(bits)];
 			if (name === "v86") return bits === 32 ? [v86()] : [];
 			if (name === "basenji") return [basenji(bits, "auto")];

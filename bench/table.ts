@@ -1,4 +1,4 @@
-import type { Engine, Timings } from "./engines.ts";
+import type { Engine, Observed } from "./engines.ts";
 import type { Bits } from "./guest.ts";
 
 export interface Measured {
@@ -6,12 +6,15 @@ export interface Measured {
 	readonly bits: Bits;
 	/** Seconds of each run, by program. */
 	readonly seconds: Readonly<Record<string, readonly number[]>>;
+	/** The most that the engine ever had in memory besides its guest's RAM. */
+	readonly beyondRamBytes: number | undefined;
 }
 
-export function gather(engine: Engine, runs: readonly Timings[]): Measured {
+export function gather(engine: Pick<Engine, "name" | "bits">, runs: readonly Observed[]): Measured {
 	const seconds: Record<string, number[]> = {};
-	for (const run of runs) for (const [program, value] of run) (seconds[program] ??= []).push(value);
-	return { engine: engine.name, bits: engine.bits, seconds };
+	for (const { timings } of runs) for (const [program, value] of timings) (seconds[program] ??= []).push(value);
+	const bytes = runs.flatMap(({ beyondRamBytes }) => beyondRamBytes ?? []);
+	return { engine: engine.name, bits: engine.bits, seconds, beyondRamBytes: bytes.length === 0 ? undefined : Math.max(...bytes) };
 }
 
 export function median(values: readonly number[]): number {
@@ -41,13 +44,19 @@ export function speedups(subject: Measured, peer: Measured, programs: readonly s
 }
 
 const shownSeconds = (seconds: number | undefined): string => (seconds === undefined ? "–" : seconds.toPrecision(3));
+const shownMegabytes = (bytes: number | undefined): string => (bytes === undefined ? "–" : (bytes / 1024 ** 2).toFixed(0));
 const shownRatio = (ratio: number | undefined): string => (ratio === undefined ? "–" : `${ratio.toFixed(2)} ×`);
 
 /**
- * One table per word size: medians in seconds, and how many times faster `subject` is than each peer. The means leave the boot out,
- * which is no program.
+ * One table per word size: medians in seconds, and how many times faster `subject` is than each peer. The means are over `programs`
+ * alone; `others` (boots, and what is no fixed piece of work) follow them.
  */
-export function renderTable(measured: readonly Measured[], subject: string, programs: readonly string[], boot: string): string {
+export function renderTable(
+	measured: readonly Measured[],
+	subject: string,
+	programs: readonly string[],
+	others: readonly string[],
+): string {
 	const tables: string[] = [];
 	for (const bits of [64, 32] as const) {
 		const columns = measured.filter((one) => one.bits === bits);
@@ -55,24 +64,31 @@ export function renderTable(measured: readonly Measured[], subject: string, prog
 		const own = columns.find(({ engine }) => engine === subject);
 		const peers = own === undefined ? [] : columns.filter((one) => one !== own && one.engine !== "native");
 		const rows = [[`${bits}-bit, seconds`, ...columns.map(({ engine }) => engine), ...peers.map(({ engine }) => `against ${engine}`)]];
-		for (const program of [...programs, boot])
+		const addRow = (program: string): void => {
+			if (columns.every((column) => medianOf(column, program) === undefined)) return;
 			rows.push([
 				program,
 				...columns.map((column) => shownSeconds(medianOf(column, program))),
 				...peers.map((peer) => shownRatio(speedups(own as Measured, peer, [program])[program])),
 			]);
+		};
+		for (const program of programs) addRow(program);
 		const means = peers.map((peer) => Object.values(speedups(own as Measured, peer, programs)));
-		rows.push([
-			"geometric mean",
-			...columns.map(() => ""),
-			...means.map((ratios) => shownRatio(ratios.length > 0 ? geometricMean(ratios) : undefined)),
-		]);
+		if (rows.length > 1)
+			rows.push([
+				"geometric mean",
+				...columns.map(() => ""),
+				...means.map((ratios) => shownRatio(ratios.length > 0 ? geometricMean(ratios) : undefined)),
+			]);
+		for (const program of others) addRow(program);
+		if (columns.some(({ beyondRamBytes }) => beyondRamBytes !== undefined))
+			rows.push(["MB beyond RAM", ...columns.map(({ beyondRamBytes }) => shownMegabytes(beyondRamBytes))]);
 		tables.push(aligned(rows));
 	}
 	return tables.join("\n\n");
 }
 
-function aligned(rows: readonly (readonly string[])[]): string {
+export function aligned(rows: readonly (readonly string[])[]): string {
 	const widths = (rows[0] as readonly string[]).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
 	return rows
 		.map((row) =>
