@@ -15,7 +15,7 @@ export type SegRef = { readonly seg: number } | { readonly operand: number };
 export interface ModifyPlace {
 	readonly bytes: number;
 	readonly linear: Expr;
-	/** Offset of plain RAM, or -1 where the slow path must do load and store. */
+	/** Offset of plain RAM, or -1 (unless such places are left to single steps) where the slow path must do load and store. */
 	readonly host: Expr;
 }
 
@@ -58,6 +58,8 @@ export abstract class CoreOps {
 	protected readonly calls: Callables;
 	/** What is being committed takes effect only on one side of a branch. */
 	protected isConditional = false;
+	/** An instruction that would modify anything but plain RAM within a page is run by single step. */
+	protected readonly leavesOddPlaces: boolean = false;
 	/** Added to every request to the memory helpers. */
 	protected readonly accessNotes: number = 0;
 	readonly #queue: QueuedWrite[] = [];
@@ -115,6 +117,10 @@ export abstract class CoreOps {
 	abstract nextRip(): Expr;
 	/** What `failIf` will leave with is settled here, so that nothing need stand between a call and the look at its status. */
 	protected beforeFailing(): void {}
+	/** Gives the instruction up, as `exitSingle`, where the condition holds. */
+	protected stepIf(condition: Expr): void {
+		this.f.if(condition, () => this.exitSingle());
+	}
 	/** Gives the instruction up, as `exitFault`, where the condition holds. */
 	protected failIf(condition: Expr): void {
 		this.f.if(condition, () => this.exitFault());

@@ -88,13 +88,18 @@ export abstract class MemoryOps extends CoreOps {
 		const host = this.f.choose(
 			misses,
 			"i32",
-			() => this.#missOrFail("missProbe", linear, request(bytes, this.isStack(ref))),
+			() => {
+				const found = this.#missOrFail("missProbe", linear, request(bytes, this.isStack(ref)));
+				if (this.leavesOddPlaces) this.stepIf(op("i32Eq", found, i32(-1)));
+				return found;
+			},
 			() => hostAt(linear, entry),
 		);
 		return { bytes, linear, host: this.f.let(host) };
 	}
 
 	loadPlace(place: ModifyPlace): Expr {
+		if (this.leavesOddPlaces) return this.f.let(loadOp(LOADS[place.bytes as 1], place.host));
 		const host = this.f.choose(
 			op("i32Eq", place.host, i32(-1)),
 			"i32",
@@ -105,6 +110,10 @@ export abstract class MemoryOps extends CoreOps {
 	}
 
 	storePlace(place: ModifyPlace, value: Expr): void {
+		if (this.leavesOddPlaces) {
+			this.f.store(STORES[place.bytes as 1], place.host, value, 0);
+			return;
+		}
 		const pinned = this.f.let(value);
 		this.f.if(
 			op("i32Eq", place.host, i32(-1)),

@@ -125,7 +125,8 @@ export class Mmu {
 		if (!this.#prepareData(request, ACCESS.write) || this.#isLeftToStep(request)) return 0;
 		const first = this.#first;
 		if (this.#second.count !== 0 || first.kind !== PAGE.ram) return -1;
-		if (this.#code.hasCode(Math.floor(first.phys / PAGE_BYTES))) return -1;
+		// A region's store goes straight to the place: what has been decoded from there is thrown away now.
+		if ((request & FROM_REGION) !== 0 ? this.#mustStep(first) : this.#code.hasCode(Math.floor(first.phys / PAGE_BYTES))) return -1;
 		const lo = this.#i32[ARG0] as number;
 		const hi = this.#i32[ARG0 + 1] as number;
 		return this.breakpoints.isWatchedPage(lo, hi) ? -1 : first.host | 0;

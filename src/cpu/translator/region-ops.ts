@@ -12,6 +12,7 @@ export class RegionOps extends RegionLocals {
 	onBranch: (condition: Expr | undefined) => void = () => {};
 	/** Devices are left to single steps: they may look at the clock, which hangs on `budget`. */
 	protected override readonly accessNotes = FROM_REGION;
+	protected override readonly leavesOddPlaces = true;
 	/** The running call's callee is in the region. */
 	isCalleeInside = false;
 	/** Before a return leaves: the region's own return sites are tried, with the target in `exitTarget`. */
@@ -192,6 +193,11 @@ export class RegionOps extends RegionLocals {
 
 	protected override failIf(condition: Expr): void {
 		this.f.brOutIf(this.#wayToFail, condition);
+	}
+
+	protected override stepIf(condition: Expr): void {
+		const way = this.prepareLeaving(EXIT.single);
+		this.f.brOutIf(way, condition);
 	}
 
 	protected exitSingle(): void {
