@@ -232,7 +232,7 @@ class RegionEmitter {
 		const { effects } = this.#ops;
 		if (areEqual(effects, shape.effects)) return;
 		this.isAsExpected = false;
-		this.#table.correct(shape, effects);
+		this.#table.correct(shape, (this.#block.insns[this.#n] as RegionInsn).insn, effects);
 	}
 
 	#onBranch(condition: Expr | undefined): void {

@@ -1,7 +1,8 @@
 import type { Insn, Operand } from "../../x86/decode/insn.ts";
-import { operandKinds, shapeBase } from "../interpreter/record.ts";
+import { operandKinds } from "../interpreter/record.ts";
 import { type BoundMeaning, meaningOf } from "../semantics/meaning.ts";
-import { areEqual, type Effects, noEffects } from "./effects.ts";
+import { MODE } from "../state/layout.ts";
+import { type Effects, noEffects } from "./effects.ts";
 import { atEntry } from "./region-flow.ts";
 import { RegionOps } from "./region-ops.ts";
 
@@ -10,6 +11,8 @@ export interface Shape {
 	readonly meaning: BoundMeaning;
 	effects: Effects;
 	readonly flagUse: FlagUse;
+	/** Where the immediate decides: by its value. */
+	byImmediate: Map<number, Shape> | undefined;
 }
 
 /**
@@ -32,35 +35,57 @@ function isPlainOperand(operand: Operand): boolean {
 	return (operand.kind === "reg" && (operand.cls === "gpr" || operand.cls === "gpr8h")) || operand.kind === "imm";
 }
 
-/** Immediates are part of the shape as far as they are counts, or choose among forms of an instruction. */
+/** Immediates matter as far as they are counts, or choose among forms of an instruction. */
 const IMMEDIATE_MASK = 0xff;
 
 /** What the translator has found out about instructions, by shape. */
 export class ShapeTable {
-	readonly #shapes = new Map<number, Map<number, Shape>>();
+	/** By number of the row: shapes by `shapeKey`. */
+	readonly #byRow: (Map<number, Shape> | undefined)[] = [];
 
 	of(insn: Insn, modeKey: number): Shape {
-		const base = shapeBase(insn, modeKey);
-		let byOperands = this.#shapes.get(base);
-		if (byOperands === undefined) {
-			byOperands = new Map();
-			this.#shapes.set(base, byOperands);
+		const { id } = insn.row;
+		let shapes = this.#byRow[id];
+		if (shapes === undefined) {
+			shapes = new Map();
+			while (this.#byRow.length < id) this.#byRow.push(undefined);
+			this.#byRow[id] = shapes;
 		}
-		let key = operandKinds(insn);
-		const last = insn.operands.at(-1);
-		if (last?.kind === "imm") key = key * (IMMEDIATE_MASK + 1) + (last.value & IMMEDIATE_MASK);
-		const known = byOperands.get(key);
-		if (known !== undefined) return known;
-		const meaning = meaningOf(insn) as BoundMeaning;
-		const shape: Shape = { meaning, effects: observe(insn, modeKey, meaning), flagUse: flagUse(insn) };
-		byOperands.set(key, shape);
-		return shape;
+		const key = shapeKey(insn, modeKey);
+		let shape = shapes.get(key);
+		if (shape === undefined) {
+			const meaning = meaningOf(insn) as BoundMeaning;
+			shape = { meaning, flagUse: flagUse(insn), effects: observe(insn, modeKey, meaning), byImmediate: undefined };
+			shapes.set(key, shape);
+		}
+		if (shape.byImmediate === undefined) return shape;
+		const immediate = lastImmediate(insn) as number;
+		let variant = shape.byImmediate.get(immediate);
+		if (variant === undefined) {
+			variant = { ...shape, effects: observe(insn, modeKey, shape.meaning), byImmediate: undefined };
+			shape.byImmediate.set(immediate, variant);
+		}
+		return variant;
 	}
 
-	/** The instruction, emitted where it stands, has had other effects than expected. */
-	correct(shape: Shape, effects: Effects): void {
-		if (!areEqual(shape.effects, effects)) shape.effects = { ...effects };
+	/** An instruction of that shape, emitted where it stands, has had other effects than expected: its immediate makes the difference. */
+	correct(shape: Shape, insn: Insn, effects: Effects): void {
+		if (lastImmediate(insn) === undefined) shape.effects = { ...effects };
+		else shape.byImmediate ??= new Map();
 	}
+}
+
+/** What sets instructions of one row apart, below 2²⁶. */
+function shapeKey(insn: Insn, modeKey: number): number {
+	const { opBytes, addrBits, rep } = insn;
+	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
+	const prefix = rep === 0 ? 0 : rep & 1 ? 2 : 1;
+	return (((operandKinds(insn) * 16 + mode) * 4 + prefix) * 4 + ((opBytes >> 2) & 3)) * 4 + ((addrBits >> 5) & 3);
+}
+
+function lastImmediate({ operands }: Insn): number | undefined {
+	const last = operands[operands.length - 1];
+	return last?.kind === "imm" ? last.value & IMMEDIATE_MASK : undefined;
 }
 
 /** Effects of an instruction, from emitting it for nobody. */
