@@ -125,7 +125,9 @@ export abstract class MemoryOps extends CoreOps {
 	/** With `isAligned`, a misaligned address misses: what the tag has no bits for does not match. */
 	#lookUp(linear: Expr, bytes: number, tag: number, isAligned = false): { entry: Expr; misses: Expr } {
 		const entry = this.f.let(apply(FIND_ENTRY, this.tlb(), low(linear)));
-		return { entry, misses: apply(missTest(linear.type === "i64", bytes, tag, isAligned), entry, linear) };
+		const isWide = linear.type === "i64";
+		const page = apply(lastPage(isWide, bytes, isAligned), linear);
+		return { entry, misses: isWide ? op("i64Ne", loadOp("i64Load", entry, tag), page) : op("i32Ne", loadOp("i32Load", entry, tag), page) };
 	}
 
 	/** Where the core finds what the TLB does not know; or the instruction fails. */
@@ -192,20 +194,18 @@ const FIND_ENTRY = FunctionBuilder.stencil(
 	),
 );
 
-const missTests = new Map<number, Stencil>();
+const lastPages = new Map<number, Stencil>();
 
-/** Whether an access misses, from its TLB entry and its address: the last byte is on another page than the tag says. */
-function missTest(isWide: boolean, bytes: number, tag: number, isAligned: boolean): Stencil {
-	const key = ((bytes * 16 + tag) * 2 + (isAligned ? 1 : 0)) * 2 + (isWide ? 1 : 0);
-	const known = missTests.get(key);
+/** The page of an access's last byte, from its linear address. */
+function lastPage(isWide: boolean, bytes: number, isAligned: boolean): Stencil {
+	const key = (bytes * 2 + (isAligned ? 1 : 0)) * 2 + (isWide ? 1 : 0);
+	const known = lastPages.get(key);
 	if (known !== undefined) return known;
 	const [reach, kept] = isAligned ? [0, -4096 | 15] : [bytes - 1, -4096];
 	const made = FunctionBuilder.stencil(
-		isWide
-			? op("i64Ne", loadOp("i64Load", onStack32, tag), op("i64And", op("i64Add", onStack64, i64(reach)), i64(kept)))
-			: op("i32Ne", loadOp("i32Load", onStack32, tag), op("i32And", op("i32Add", onStack32, i32(reach)), i32(kept))),
+		isWide ? op("i64And", op("i64Add", onStack64, i64(reach)), i64(kept)) : op("i32And", op("i32Add", onStack32, i32(reach)), i32(kept)),
 	);
-	missTests.set(key, made);
+	lastPages.set(key, made);
 	return made;
 }
 

@@ -3,12 +3,14 @@
  * `npx vitest run --project unit src/cpu/translator/golden.test.ts -u`.
  */
 import { describe, expect, it } from "vitest";
+import { GuestMemory } from "../../machine/memory.ts";
 import { disassemble } from "../../wasm/disassemble.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import { disassemble as disassembleInsn } from "../../x86/decode/disassemble.ts";
 import type { CodeBits, Insn } from "../../x86/decode/insn.ts";
 import type { Callables } from "../emit/ops.ts";
 import { meaningOf } from "../semantics/meaning.ts";
+import { SoftwareEngine } from "../software-engine.ts";
 import { MODE } from "../state/layout.ts";
 import { noEffects } from "./effects.ts";
 import { emitRegion } from "./emit-region.ts";
@@ -27,13 +29,17 @@ const LOCALS = [
 	...["ccOp", "ccX", "ccY", "ccZ", "ccX32", "ccY32", "ccZ32"],
 ];
 
+const { module: engine } = new SoftwareEngine(new GuestMemory(1 << 20));
+
 /** Core functions get numbers as they are asked for, and are called by name in the text. */
 class NamedCalls implements Callables {
+	readonly module = engine.newModule();
 	readonly #names: string[] = [];
 
 	index(name: string): number {
-		const known = this.#names.indexOf(name);
-		return known >= 0 ? known : this.#names.push(name) - 1;
+		const n = this.module.index(name);
+		this.#names[n] = name;
+		return n;
 	}
 
 	text(bytes: Uint8Array): string {
@@ -74,7 +80,11 @@ function region(title: string, hex: string, modeKey: number): string {
 	const calls = new NamedCalls();
 	const emitted = emitRegion(graph, calls, new ShapeTable(), 7);
 	if (emitted === undefined) throw new Error(`${title}: not translated`);
-	return `; ${title}: ${graph.insnCount} instructions, ${emitted.code.length} bytes\n${listing.join("\n")}\n${calls.text(emitted.code.bytes())}`;
+	const text = calls.text(emitted.code.bytes());
+	const heading = `; ${title}: ${graph.insnCount} instructions, ${emitted.code.length} bytes`;
+	calls.module.add(7, emitted.code, title);
+	expect(WebAssembly.validate(calls.module.bytes() as BufferSource), title).toBe(true);
+	return `${heading}\n${listing.join("\n")}\n${text}`;
 }
 
 const INSTRUCTIONS_64 = [
