@@ -14,10 +14,8 @@ export interface CodeTracker {
 	 * it hits the region that is running.
 	 */
 	beforeStore(physAddr: number, bytes: number): boolean;
-	/** Linear addresses mean something else now: cached jump targets are void (global ones may stay). */
-	flushJumps(keepGlobal: boolean): void;
-	/** Likewise for one page, by the low half of its address. */
-	dropJumps(lo: number): void;
+	/** Linear addresses mean something else now: cached jump targets are void. */
+	flushJumps(): void;
 	/** A small number for a code segment with a base or a limit: cached jump targets are offsets in it. Never 0. */
 	codeSegmentId(base: number, limit: number): number;
 }

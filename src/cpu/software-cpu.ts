@@ -9,7 +9,7 @@ import { Mmu } from "./mmu/mmu.ts";
 import type { SoftwareEngine } from "./software-engine.ts";
 import { CpuState } from "./state/cpu-state.ts";
 import { FLAG } from "./state/flags.ts";
-import { at, EXIT, MODE, SINGLE_STEP } from "./state/layout.ts";
+import { at, EXIT, JUMP_SEGMENTS, MODE, SINGLE_STEP } from "./state/layout.ts";
 import { beginStep, finishStep, needsSteps } from "./system/debug.ts";
 import { deliverFault, serviceInterrupts } from "./system/interrupts.ts";
 import { updateMode } from "./system/mode.ts";
@@ -31,9 +31,6 @@ const NMI_BLOCKED = at("nmiBlocked") >> 2;
 const SHADOW = at("interruptShadow") >> 2;
 const RIP = at("rip") >> 2;
 const CS_BASE = at("segBase", 1) >> 2;
-
-/** Code segments that the jump cache tells apart before it forgets them all. */
-const MAX_CODE_SEGMENTS = 1 << 16;
 
 /** Why `run` came back. */
 export type RunEnd = "budget" | "halted" | "stopped";
@@ -87,8 +84,7 @@ export class SoftwareCpu {
 				// Whether it is the region that runs is not known: single-stepping the store is right in any case.
 				return blocks.invalidate(physAddr, bytes) && this.#isInCode;
 			},
-			flushJumps: (keepGlobal: boolean) => this.jumps.flush(keepGlobal),
-			dropJumps: (lo: number) => this.jumps.dropPage(lo),
+			flushJumps: () => this.jumps.flush(),
 			codeSegmentId: (base: number, limit: number) => this.#codeSegmentId(base, limit),
 		};
 		const mmu = new Mmu(state, engine.memory, environment.board, code);
@@ -356,9 +352,9 @@ export class SoftwareCpu {
 		const key = (base >>> 0) * 0x20_0000 + (unsigned < 0x10_0000 ? unsigned : 0x10_0000 + (unsigned >>> 12));
 		let id = this.#codeSegments.get(key);
 		if (id === undefined) {
-			if (this.#codeSegments.size === MAX_CODE_SEGMENTS) {
+			if (this.#codeSegments.size === JUMP_SEGMENTS) {
 				this.#codeSegments.clear();
-				this.jumps.flush(false);
+				this.jumps.flush();
 			}
 			id = this.#codeSegments.size + 1;
 			this.#codeSegments.set(key, id);

@@ -52,8 +52,8 @@ export class SoftwareEngine {
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
 			this.translator = new Translator(this.module, memory, this.blocks);
-			this.translator.onInstalled = (records) => {
-				for (const jumps of this.#jumps) jumps.forget(records);
+			this.translator.onInstalled = () => {
+				for (const jumps of this.#jumps) jumps.flush();
 			};
 		}
 		memory.pages.onSeal = () => {

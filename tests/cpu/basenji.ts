@@ -161,10 +161,7 @@ class Guest {
 			entropy: { next32: () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) },
 		});
 		const { translator } = this.#engine;
-		const { code } = this.#cpu.context;
 		if (translator !== undefined && this.#isEager) {
-			// Nothing here lies on global pages: to forget all other jumps is quicker than to search them.
-			translator.onInstalled = () => code.flushJumps(true);
 			const heat = translator.heat.bind(translator);
 			translator.heat = (hot) => heat({ ...hot, mmu: this.#mmuOf(this.#copy) });
 		}

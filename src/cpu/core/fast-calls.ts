@@ -4,7 +4,7 @@ import type { Callables } from "../emit/core-ops.ts";
 import { isNonCanonical } from "../emit/values.ts";
 import { EFER } from "../mmu/access.ts";
 import { ARITHMETIC_FLAGS, CC, FLAG } from "../state/flags.ts";
-import { at, EXIT, jumpTagHigh, MODE, TLB_KERNEL, TLB_USER } from "../state/layout.ts";
+import { at, EXIT, jumpTagOf, MODE, TLB_KERNEL, TLB_USER } from "../state/layout.ts";
 import { FAST_CODE64, FAST_DATA } from "../system/fast-calls.ts";
 import { RFLAGS_MASK } from "../system/rflags.ts";
 import { defineCore } from "./registry.ts";
@@ -41,7 +41,7 @@ function enter(f: FunctionBuilder, cpu: Expr, cpl: 0 | 3, selector: Expr): void 
 	setFlat(f, cpu, SS, op("i32Add", selector, i32(cpl === 3 ? -8 : 8)), FAST_DATA | (cpl << 13), false);
 	f.store("i32Store", cpu, i32(cpl), at("cpl"));
 	f.store("i32Store", cpu, i32(mode), at("modeKey"));
-	f.store("i32Store", cpu, i32(jumpTagHigh(mode, 0)), at("jumpTag") + 4);
+	f.store("i32Store", cpu, op("i32Or", load(cpu, "jumpGeneration"), i32(jumpTagOf(mode, 0, 0))), at("jumpTag"));
 	f.store("i32Store", cpu, op("i32Add", cpu, i32(cpl === 3 ? TLB_USER : TLB_KERNEL)), at("tlbBase"));
 }
 

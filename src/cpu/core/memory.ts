@@ -3,18 +3,7 @@ import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { OpName } from "../../wasm/opcodes.ts";
 import type { Callables } from "../emit/ops.ts";
 import { FLAG } from "../state/flags.ts";
-import {
-	at,
-	EXIT,
-	JUMP_CACHE,
-	JUMP_ENTRIES,
-	JUMP_ENTRY,
-	JUMP_ENTRY_BYTES,
-	JUMP_HASH,
-	TLB_ENTRIES,
-	TLB_ENTRY,
-	TLB_ENTRY_BYTES,
-} from "../state/layout.ts";
+import { at, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
 import { defineCore, HANDLER_TYPE } from "./registry.ts";
 
 /**
@@ -156,32 +145,6 @@ defineCore("bulkFill", ["i32", "i64", "i64", "i64", "i32"], "i32", (f, calls) =>
 		f.brIf(again, op("i32LtU", f.get(at), end));
 	});
 	f.return(elements);
-	f.unreachable();
-});
-
-/** Offset of rip's jump cache entry from the cache's start. Needs the low half of rip alone. */
-export function jumpSlot(rip: Expr): Expr {
-	const product = op("i32Mul", op("i32WrapI64", rip), i32(JUMP_HASH));
-	const unused = 32 - Math.log2(JUMP_ENTRIES) - Math.log2(JUMP_ENTRY_BYTES);
-	return op("i32And", op("i32ShrU", product, i32(unused)), i32((JUMP_ENTRIES - 1) * JUMP_ENTRY_BYTES));
-}
-
-/** Goes to the code for rip if the jump cache has it; else falls through. `jumpTag` as the state block has it. */
-export function goTo(f: FunctionBuilder, cpu: Expr, rip: Expr, jumpTag: Expr): void {
-	const entry = f.let(op("i32Add", cpu, jumpSlot(rip)));
-	const isKnown = op("i64Eq", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.tag), op("i64Xor", rip, jumpTag));
-	f.if(isKnown, () => {
-		const record = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record);
-		f.returnCallIndirect(HANDLER_TYPE, [cpu, record], loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee));
-	});
-}
-
-/** Goes to the code for rip in the present mode: (cpu, unused) → exit. */
-defineCore("dispatch", ["i32", "i32"], "i32", (f) => {
-	const cpu = f.param(0);
-	const rip = f.let(loadOp("i64Load", cpu, at("rip")));
-	goTo(f, cpu, rip, loadOp("i64Load", cpu, at("jumpTag")));
-	f.return(i32(EXIT.lookup));
 	f.unreachable();
 });
 

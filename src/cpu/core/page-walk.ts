@@ -5,6 +5,15 @@ import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import { isNonCanonical } from "../emit/values.ts";
 import {
 	at,
+	CODE_HUGE_AREAS,
+	CODE_LARGE_AREAS,
+	CODE_SEEN_ENTRIES,
+	CODE_SEEN_GLOBAL,
+	CODE_SEEN_LOCAL,
+	CODE_TLB,
+	CODE_TLB_ENTRIES,
+	CODE_TLB_ENTRY,
+	CODE_TLB_ENTRY_BYTES,
 	TLB_BYTES,
 	TLB_ENTRIES,
 	TLB_ENTRY,
@@ -62,6 +71,8 @@ interface Walk {
 	readonly table: number;
 	/** Bit 31 where XD is reserved, else 0. */
 	readonly reservedXd: number;
+	/** Bit 31: an entry had XD set. */
+	readonly xd: number;
 }
 
 /** Bits 63:32 that must be 0: address bits above 4 GiB and, in PAE, bits 62:52. XD says nothing about data. */
@@ -73,7 +84,9 @@ function level64(walk: Walk, index: Expr, largeShift: number, high: number, foun
 	const { f } = walk;
 	const host = hostOf(f, walk.cpu, f.get(walk.table));
 	const entry = f.let(loadOp("i64Load", op("i32Add", host, op("i32Shl", op("i32And", index, i32(511)), i32(3)))));
-	f.if(op("i32And", op("i32WrapI64", op("i64ShrU", entry, i64(32))), op("i32Or", i32(high), f.get(walk.reservedXd))), () => giveUp(f));
+	const upper = f.let(op("i32WrapI64", op("i64ShrU", entry, i64(32))));
+	f.if(op("i32And", upper, op("i32Or", i32(high), f.get(walk.reservedXd))), () => giveUp(f));
+	f.set(walk.xd, op("i32Or", f.get(walk.xd), upper));
 	const low = f.let(op("i32WrapI64", entry));
 	f.set(walk.rights, op("i32And", f.get(walk.rights), low));
 	f.set(walk.leaf, low);
@@ -156,17 +169,17 @@ function enterJournal(f: FunctionBuilder, cpu: Expr, entry: Expr, notes: number,
 	);
 }
 
-/** As TlbTables.#noteLarge. */
-function noteLarge(f: FunctionBuilder, cpu: Expr, low: Expr, high: Expr, shift: Expr): void {
+/** As TlbTables.#noteLarge and CodePages.add; the areas' flags stand at `large` and `huge`. */
+function noteLarge(f: FunctionBuilder, cpu: Expr, low: Expr, high: Expr, shift: Expr, large: number, huge: number): void {
 	const mark = (e: Expr) => {
 		const area = op("i32And", op("i32Xor", op("i32ShrU", e, i32(21)), high), i32(1023));
-		f.store("i32Store8", op("i32Add", cpu, area), i32(1), TLB_LARGE_AREAS);
+		f.store("i32Store8", op("i32Add", cpu, area), i32(1), large);
 	};
 	f.if(
 		op("i32Eq", shift, i32(30)),
 		() => {
 			const area = op("i32And", op("i32Or", op("i32ShrU", low, i32(30)), op("i32Shl", high, i32(2))), i32(63));
-			f.store("i32Store8", op("i32Add", cpu, area), i32(1), TLB_HUGE_AREAS);
+			f.store("i32Store8", op("i32Add", cpu, area), i32(1), huge);
 		},
 		() => {
 			mark(low);
@@ -175,20 +188,19 @@ function noteLarge(f: FunctionBuilder, cpu: Expr, low: Expr, high: Expr, shift: 
 	);
 }
 
-/** (cpu, linear address, isWrite) → offset of the byte, its TLB entry filled; 0: not a walk for here, nothing has happened. */
-defineCore("fillTlb", ["i32", "i64", "i32"], "i32", (f) => {
-	const [cpu, linear, isWrite] = [f.param(0), f.param(1), f.param(2)];
-	const kind = f.let(loadOp("i32Load", cpu, at("walkKind")));
+/** The walk for `linear`: every entry present and accessed. Gives up (0) where there is anything unusual. */
+function emitWalk(f: FunctionBuilder, cpu: Expr, linear: Expr, kind: Expr): Walk {
 	f.if(op("i32Eqz", kind), () => giveUp(f));
 	const low = f.let(op("i32WrapI64", linear));
 	const walk: Walk = {
 		...{ f, cpu, low },
 		...{ rights: f.local("i32"), leaf: f.local("i32"), page: f.local("i32"), shift: f.local("i32"), table: f.local("i32") },
-		reservedXd: f.local("i32"),
+		...{ reservedXd: f.local("i32"), xd: f.local("i32") },
 	};
 	f.set(walk.rights, i32(-1));
 	f.set(walk.shift, i32(12));
 	f.set(walk.reservedXd, op("i32Shl", op("i32And", kind, i32(WALK.noXd)), i32(25)));
+	f.set(walk.xd, i32(0));
 	f.block((found) => {
 		const is = (which: number) => op("i32Eq", op("i32And", kind, i32(WALK.kindMask)), i32(which));
 		f.if(is(WALK.fourLevel), () => walkFourLevel(walk, linear, found));
@@ -198,9 +210,21 @@ defineCore("fillTlb", ["i32", "i64", "i32"], "i32", (f) => {
 		f.set(walk.leaf, i32(D));
 		f.set(walk.page, op("i32And", low, i32(-4096)));
 	});
+	f.if(op("i32Ne", op("i32And", f.get(walk.rights), i32(P | A)), i32(P | A)), () => giveUp(f));
+	return walk;
+}
+
+const isGlobalPage = ({ f, leaf }: Walk, kind: Expr): Expr =>
+	f.let(op("i32And", op("i32Ne", op("i32And", f.get(leaf), i32(G)), i32(0)), op("i32Ne", op("i32And", kind, i32(WALK.global)), i32(0))));
+
+/** (cpu, linear address, isWrite) → offset of the byte, its TLB entry filled; 0: not a walk for here, nothing has happened. */
+defineCore("fillTlb", ["i32", "i64", "i32"], "i32", (f) => {
+	const [cpu, linear, isWrite] = [f.param(0), f.param(1), f.param(2)];
+	const kind = f.let(loadOp("i32Load", cpu, at("walkKind")));
+	const walk = emitWalk(f, cpu, linear, kind);
+	const { low } = walk;
 	const rights = f.get(walk.rights);
 	const page = f.get(walk.page);
-	f.if(op("i32Ne", op("i32And", rights, i32(P | A)), i32(P | A)), () => giveUp(f));
 	const tlb = f.let(op("i32Sub", loadOp("i32Load", cpu, at("tlbBase")), cpu));
 	const isWritable = f.local("i32");
 	f.set(isWritable, op("i32And", op("i32ShrU", rights, i32(1)), i32(1)));
@@ -229,9 +253,7 @@ defineCore("fillTlb", ["i32", "i64", "i32"], "i32", (f) => {
 	f.store("i64Store", entry, tag, TLB_ENTRY.readTag);
 	f.store("i64Store", entry, select(canWrite, tag, i64(-1)), TLB_ENTRY.writeTag);
 	f.store("i32Store", entry, op("i32Sub", host, op("i32And", low, i32(-4096))), TLB_ENTRY.addend);
-	const isGlobal = f.let(
-		op("i32And", op("i32Ne", op("i32And", f.get(walk.leaf), i32(G)), i32(0)), op("i32Ne", op("i32And", kind, i32(WALK.global)), i32(0))),
-	);
+	const isGlobal = isGlobalPage(walk, kind);
 	f.store("i32Store", entry, isGlobal, TLB_ENTRY.isGlobal);
 	f.store("i32Store", entry, pageNumber, TLB_ENTRY.physPage);
 	const notes = f.local("i32");
@@ -244,10 +266,61 @@ defineCore("fillTlb", ["i32", "i64", "i32"], "i32", (f) => {
 		const number = op("i32DivU", op("i32Sub", tlb, i32(TLB_KERNEL)), i32(TLB_BYTES));
 		f.store("i32Store8", op("i32Add", cpu, number), i32(1), TLB_HAS_HIGH);
 	});
-	f.if(op("i32GtU", shift, i32(12)), () => noteLarge(f, cpu, low, high, shift));
+	f.if(op("i32GtU", shift, i32(12)), () => noteLarge(f, cpu, low, high, shift, TLB_LARGE_AREAS, TLB_HUGE_AREAS));
 	f.return(op("i32Add", host, op("i32And", low, i32(4095))));
 	f.unreachable();
 });
+
+/**
+ * (cpu, linear address, tag of its page in the code TLB) → 1, the code TLB's entry filled; 0: not a walk for here. Instructions come from
+ * physical pages of any kind.
+ */
+defineCore("fillCodeTlb", ["i32", "i64", "i64"], "i32", (f) => {
+	const [cpu, linear, tag] = [f.param(0), f.param(1), f.param(2)];
+	const kind = f.let(loadOp("i32Load", cpu, at("walkKind")));
+	const walk = emitWalk(f, cpu, linear, kind);
+	const { low } = walk;
+	const isUserPage = op("i32And", f.get(walk.rights), i32(US));
+	// Bit 31 of what was gathered is XD.
+	f.if(op("i32LtS", f.get(walk.xd), i32(0)), () => giveUp(f));
+	f.if(
+		op("i32WrapI64", op("i64And", tag, i64(1))),
+		() => f.if(op("i32Eqz", isUserPage), () => giveUp(f)),
+		() => {
+			const isPaging = op("i32Ne", op("i32And", kind, i32(WALK.kindMask)), i32(WALK.off));
+			f.if(
+				op("i32And", op("i32And", isPaging, op("i32Ne", isUserPage, i32(0))), op("i32Ne", op("i32And", kind, i32(WALK.smep)), i32(0))),
+				() => giveUp(f),
+			);
+		},
+	);
+	const high = f.let(op("i32WrapI64", op("i64ShrU", linear, i64(32))));
+	const number = f.let(op("i32ShrU", low, i32(12)));
+	const entry = f.let(op("i32Add", cpu, codeTlbSlot(number)));
+	const isGlobal = isGlobalPage(walk, kind);
+	const seen = f.let(op("i32Add", cpu, op("i32Shl", op("i32And", op("i32Xor", number, high), i32(CODE_SEEN_ENTRIES - 1)), i32(2))));
+	const mark = (stampAt: "codeLocalStamp" | "codeGlobalStamp", table: number) => {
+		const stamp = f.let(loadOp("i32Load", cpu, at(stampAt)));
+		f.store("i32Store", entry, stamp, CODE_TLB + CODE_TLB_ENTRY.stamp);
+		f.store("i32Store", seen, stamp, table);
+	};
+	f.if(
+		isGlobal,
+		() => mark("codeGlobalStamp", CODE_SEEN_GLOBAL),
+		() => mark("codeLocalStamp", CODE_SEEN_LOCAL),
+	);
+	f.store("i64Store", entry, tag, CODE_TLB + CODE_TLB_ENTRY.tag);
+	f.store("i32Store", entry, op("i32ShrU", f.get(walk.page), i32(12)), CODE_TLB + CODE_TLB_ENTRY.physPage);
+	const shift = f.get(walk.shift);
+	f.if(op("i32GtU", shift, i32(12)), () => noteLarge(f, cpu, low, high, shift, CODE_LARGE_AREAS, CODE_HUGE_AREAS));
+	f.return(i32(1));
+	f.unreachable();
+});
+
+/** Offset of a page's entry from the code TLB's start. @param number linear address >> 12, its low 20 bits */
+export function codeTlbSlot(number: Expr): Expr {
+	return op("i32Shl", op("i32And", number, i32(CODE_TLB_ENTRIES - 1)), i32(Math.log2(CODE_TLB_ENTRY_BYTES)));
+}
 
 /** The access lies within a page. `request` is what slowLoad and its like take: bytes in bits 7:0. */
 const isWithinPage = (linear: Expr, request: Expr): Expr =>

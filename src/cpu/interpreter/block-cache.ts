@@ -1,16 +1,17 @@
 import { PAGE_BYTES } from "../../base/units.ts";
-import { CODE_FLAG_PAGES, CODE_FLAGS, type GuestMemory } from "../../machine/memory.ts";
+import { CODE_FLAG_PAGES, CODE_FLAGS, CODE_INDEX, CODE_INDEX_BYTES, type GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import type { CodeBits, DecodeResult, Insn } from "../../x86/decode/insn.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { at, MODE } from "../state/layout.ts";
+import { CodeIndex } from "./code-index.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
 import { REC, RECORD_BYTES, writeRecord } from "./record.ts";
 
 /** Where decoded records live in the engine's area, behind the CPUs' blocks. */
-export const RECORDS_FIRST = 24 * 1024 * 1024;
+export const RECORDS_FIRST = CODE_INDEX + CODE_INDEX_BYTES;
 export const RECORDS_END = 64 * 1024 * 1024;
 
 /** Longest run of instructions decoded as one block: a slice may end only between blocks. */
@@ -68,6 +69,7 @@ export class BlockCache {
 	readonly #handlers: HandlerFactory;
 	readonly #blocks = new Map<number, Block>();
 	readonly #byPage = new Map<number, Block[]>();
+	readonly #index: CodeIndex;
 	/** One flag per physical page: code from it has been decoded. Pages beyond the array are looked up. */
 	readonly #isCode: Uint8Array;
 	/** How many translations depend on a physical page. */
@@ -84,6 +86,7 @@ export class BlockCache {
 	constructor(memory: GuestMemory, handlers: HandlerFactory) {
 		this.#memory = memory;
 		this.#handlers = handlers;
+		this.#index = new CodeIndex(memory);
 		this.#isCode = memory.bytes.subarray(CODE_FLAGS, CODE_FLAGS + CODE_FLAG_PAGES);
 		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
 	}
@@ -121,7 +124,6 @@ export class BlockCache {
 		}
 		const phys = mmu.translateCode(lo, hi);
 		if (phys < 0) return undefined;
-		const isGlobal = mmu.isGlobalCode;
 		const key = phys * 64 + modeKey;
 		let block = this.#blocks.get(key);
 		if (block !== undefined && block.tailPage >= 0) {
@@ -144,11 +146,9 @@ export class BlockCache {
 		const region = block.regions.find((each) => this.#fits(each, mmu, lo, hi));
 		if (region === undefined) {
 			if (block.regions.length > 0) this.#warm(block);
-			jumps.enter({ callee: this.#handlers.head, record: block.record, isGlobal, isWide: false });
-		} else {
-			const areAllGlobal = region.otherPages.every(({ pageIndex }) => mmu.probeCodePage(lo, hi, pageIndex) >= 0 && mmu.isGlobalCode);
-			jumps.enter({ callee: region.slot, record: block.record, isGlobal: isGlobal && areAllGlobal, isWide: region.otherPages.length > 0 });
-		}
+			jumps.enter(this.#handlers.head, block.record);
+		} else jumps.enter(region.slot, block.record);
+		this.#index.enter(block);
 		return block;
 	}
 
@@ -168,6 +168,11 @@ export class BlockCache {
 	runsOf(block: Block): number {
 		const heat = this.#memory.view.getInt32(block.record + REC.heat, true);
 		return heat > this.hotThreshold || block.regions.length > 0 ? Number.POSITIVE_INFINITY : this.hotThreshold - heat;
+	}
+
+	/** Translations of the block have come or gone. */
+	regionsChanged(block: Block): void {
+		this.#index.describe(block);
 	}
 
 	/** The block decoded at a physical address, if it is there. */
@@ -231,6 +236,7 @@ export class BlockCache {
 		view.setInt32(record + REC.delta, 0, true);
 		view.setInt32(record + REC.count, count, true);
 		view.setInt32(record + REC.heat, this.hotThreshold === 0 || max === 1 ? 0x7fff_ffff : this.hotThreshold, true);
+		view.setInt32(record + REC.region, 0, true);
 		view.setInt32(record + REC.position, -1, true);
 		view.setInt32(next + REC.callee, this.#handlers.end, true);
 		view.setInt32(next + REC.delta, delta, true);
@@ -350,6 +356,7 @@ export class BlockCache {
 		this.#byPage.clear();
 		this.#pins.clear();
 		this.#isCode.fill(0);
+		this.#index.clear();
 		this.#nextRecord = RECORDS_FIRST;
 		this.listener?.allInvalidated();
 		for (const mmu of this.#mmus) mmu.flush(false);

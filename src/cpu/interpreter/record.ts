@@ -27,8 +27,11 @@ export const REC = {
 	/** Of a head: instructions in the block, and how often it will run before it counts as hot. */
 	count: 8,
 	heat: 12,
-	/** Of a head: number of the block. */
-	block: 16,
+	/** Of a head: slot of the region to enter in its place, 0 for none; pages besides the block's that it was made from (-1: ask), each with its
+	 * distance from the block's, linear, and its physical number. */
+	region: 16,
+	pageCount: 20,
+	pages: 24,
 } as const;
 
 /** The memory operand that a record describes: string moves have two, and the one through RSI can be overridden. */

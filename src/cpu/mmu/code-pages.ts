@@ -1,78 +1,106 @@
-const ENTRIES = 256;
+import type { CpuState } from "../state/cpu-state.ts";
+import {
+	at,
+	CODE_HUGE_AREAS,
+	CODE_LARGE_AREAS,
+	CODE_SEEN_ENTRIES,
+	CODE_SEEN_GLOBAL,
+	CODE_SEEN_LOCAL,
+	CODE_TLB,
+	CODE_TLB_ENTRIES,
+	CODE_TLB_ENTRY,
+	CODE_TLB_ENTRY_BYTES,
+} from "../state/layout.ts";
+import { hugeArea, largeArea } from "./tlb.ts";
 
-/** Remembers where linear pages are fetched from, and which linear pages may have been fetched at all. */
+const FIRST = CODE_TLB >> 2;
+const STEP = CODE_TLB_ENTRY_BYTES >> 2;
+const TAG = CODE_TLB_ENTRY.tag >> 2;
+const PHYS_PAGE = CODE_TLB_ENTRY.physPage >> 2;
+const STAMP = CODE_TLB_ENTRY.stamp >> 2;
+const LOCAL_STAMP = at("codeLocalStamp") >> 2;
+const GLOBAL_STAMP = at("codeGlobalStamp") >> 2;
+const SEEN_LOCAL = CODE_SEEN_LOCAL >> 2;
+const SEEN_GLOBAL = CODE_SEEN_GLOBAL >> 2;
+/** Stamps of pages that are not global count up from 1, the others' down from −1. */
+const LAST_STAMP = 0x7fff_ffff;
+
+/**
+ * The code TLB, which core/find-code.ts reads and fills too: where linear pages are fetched from, and which may have been fetched at
+ * all.
+ */
 export class CodePages {
-	readonly #key = new Int32Array(ENTRIES);
-	readonly #high = new Int32Array(ENTRIES);
-	readonly #stamp = new Int32Array(ENTRIES);
-	readonly #physPage = new Float64Array(ENTRIES);
-	/** A local entry holds `#localStamp`, a global one `#globalStamp`: a flush only moves on to the next stamp. */
-	#localStamp = 1;
-	#globalStamp = -1;
-	/** Every page fetched from since the last flush, by number. */
-	readonly #localPages = new Set<number>();
-	readonly #globalPages = new Set<number>();
-	/** Areas of large pages that were fetched from, by log2 of their size: few, and INVLPG seldom means one. */
-	readonly #largeAreas = new Map<number, Set<number>>();
-	/** Of the last `find` or `add`. */
-	isGlobal = false;
+	readonly #i32: Int32Array;
+	readonly #largeAreas: Uint8Array;
+	readonly #hugeAreas: Uint8Array;
 
-	/** Physical address of the page that hi:lo is fetched from, or -1: walk. */
-	find(lo: number, hi: number, isUser: boolean): number {
-		const at = (lo >>> 12) & (ENTRIES - 1);
-		const stamp = this.#stamp[at] as number;
-		if (stamp !== this.#localStamp && stamp !== this.#globalStamp) return -1;
-		if (this.#key[at] !== ((lo & -4096) | (isUser ? 1 : 0)) || this.#high[at] !== hi) return -1;
-		this.isGlobal = stamp < 0;
-		return this.#physPage[at] as number;
+	constructor(state: CpuState) {
+		this.#i32 = state.i32;
+		this.#largeAreas = state.bytes.subarray(CODE_LARGE_AREAS, CODE_LARGE_AREAS + 1024);
+		this.#hugeAreas = state.bytes.subarray(CODE_HUGE_AREAS, CODE_HUGE_AREAS + 64);
+		this.#i32[LOCAL_STAMP] = 1;
+		this.#i32[GLOBAL_STAMP] = -1;
 	}
 
+	/** Number of the physical page that hi:lo is fetched from, or -1: walk. */
+	find(lo: number, hi: number, isUser: boolean): number {
+		const i32 = this.#i32;
+		const entry = entryOf(lo);
+		const stamp = i32[entry + STAMP];
+		if (stamp !== i32[LOCAL_STAMP] && stamp !== i32[GLOBAL_STAMP]) return -1;
+		if (i32[entry + TAG] !== ((lo & -4096) | (isUser ? 1 : 0)) || i32[entry + TAG + 1] !== hi) return -1;
+		return (i32[entry + PHYS_PAGE] as number) >>> 0;
+	}
+
+	/** @param physPage physical address >> 12 */
 	add(lo: number, hi: number, isUser: boolean, physPage: number, isGlobal: boolean, pageShift: number): void {
-		const at = (lo >>> 12) & (ENTRIES - 1);
-		this.#key[at] = (lo & -4096) | (isUser ? 1 : 0);
-		this.#high[at] = hi;
-		this.#stamp[at] = isGlobal ? this.#globalStamp : this.#localStamp;
-		this.#physPage[at] = physPage;
-		this.isGlobal = isGlobal;
-		(isGlobal ? this.#globalPages : this.#localPages).add(pageOf(lo, hi));
-		if (pageShift > 12) {
-			const areas = this.#largeAreas.get(pageShift);
-			const area = areaOf(lo, hi, pageShift);
-			if (areas === undefined) this.#largeAreas.set(pageShift, new Set([area]));
-			else areas.add(area);
+		const i32 = this.#i32;
+		const entry = entryOf(lo);
+		const stamp = i32[isGlobal ? GLOBAL_STAMP : LOCAL_STAMP] as number;
+		i32[entry + TAG] = (lo & -4096) | (isUser ? 1 : 0);
+		i32[entry + TAG + 1] = hi;
+		i32[entry + PHYS_PAGE] = physPage;
+		i32[entry + STAMP] = stamp;
+		i32[(isGlobal ? SEEN_GLOBAL : SEEN_LOCAL) + seenSlot(lo, hi)] = stamp;
+		if (pageShift === 30) this.#hugeAreas[hugeArea(lo, hi)] = 1;
+		else if (pageShift > 12) {
+			this.#largeAreas[largeArea(lo, hi)] = 1;
+			if (pageShift > 21) this.#largeAreas[largeArea(lo ^ 0x20_0000, hi)] = 1;
 		}
 	}
 
-	/** Code has been fetched through a large page that the address lies in, since that was last forgotten. */
-	isInLargePage(lo: number, hi: number): boolean {
-		for (const [shift, areas] of this.#largeAreas) if (areas.has(areaOf(lo, hi, shift))) return true;
-		return false;
-	}
-
-	/** Forgets a page. False: nothing had been fetched from it. */
-	drop(lo: number, hi: number): boolean {
-		const page = pageOf(lo, hi);
-		const wasLocal = this.#localPages.delete(page);
-		const wasGlobal = this.#globalPages.delete(page);
-		const at = (lo >>> 12) & (ENTRIES - 1);
-		if (((this.#key[at] as number) & -4096) === (lo & -4096) && this.#high[at] === hi) this.#stamp[at] = 0;
-		return wasLocal || wasGlobal;
+	/** Code may have been fetched from the page, or through a large page around it. */
+	isSeen(lo: number, hi: number): boolean {
+		const i32 = this.#i32;
+		const slot = seenSlot(lo, hi);
+		if (i32[SEEN_LOCAL + slot] === i32[LOCAL_STAMP] || i32[SEEN_GLOBAL + slot] === i32[GLOBAL_STAMP]) return true;
+		return this.#largeAreas[largeArea(lo, hi)] === 1 || this.#hugeAreas[hugeArea(lo, hi)] === 1;
 	}
 
 	flush(keepGlobal: boolean): void {
-		this.#localStamp = this.#localStamp === 0x7fff_ffff ? 1 : this.#localStamp + 1;
-		if (this.#localPages.size > 0) this.#localPages.clear();
+		const i32 = this.#i32;
+		const local = i32[LOCAL_STAMP] as number;
+		const global = i32[GLOBAL_STAMP] as number;
+		if (local === LAST_STAMP || global === -LAST_STAMP) {
+			this.#wipe();
+			return;
+		}
+		i32[LOCAL_STAMP] = local + 1;
 		if (keepGlobal) return;
-		this.#globalStamp = this.#globalStamp === -0x7fff_ffff ? -1 : this.#globalStamp - 1;
-		this.#globalPages.clear();
-		this.#largeAreas.clear();
+		i32[GLOBAL_STAMP] = global - 1;
+		this.#largeAreas.fill(0);
+		this.#hugeAreas.fill(0);
+	}
+
+	/** Begins anew with the first stamps. */
+	#wipe(): void {
+		const i32 = this.#i32;
+		i32.fill(0, FIRST, (CODE_LARGE_AREAS + 2048) >> 2);
+		i32[LOCAL_STAMP] = 1;
+		i32[GLOBAL_STAMP] = -1;
 	}
 }
 
-function areaOf(lo: number, hi: number, shift: number): number {
-	return Math.floor((hi * 0x1_0000_0000 + (lo >>> 0)) / 2 ** shift);
-}
+const entryOf = (lo: number): number => FIRST + ((lo >>> 12) & (CODE_TLB_ENTRIES - 1)) * STEP;
 
-function pageOf(lo: number, hi: number): number {
-	return hi * 0x10_0000 + (lo >>> 12);
-}
+const seenSlot = (lo: number, hi: number): number => ((lo >>> 12) ^ hi) & (CODE_SEEN_ENTRIES - 1);

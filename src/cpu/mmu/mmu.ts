@@ -60,7 +60,7 @@ export class Mmu {
 	readonly breakpoints: DataBreakpoints;
 	/** High half of what `readPair` read. */
 	pairHigh = 0;
-	readonly #codePages = new CodePages();
+	readonly #codePages: CodePages;
 	readonly #state: CpuState;
 	readonly #i32: Int32Array;
 	readonly #memory: GuestMemory;
@@ -79,6 +79,7 @@ export class Mmu {
 		this.#code = code;
 		this.walker = new PageWalker(state, memory, board);
 		this.tables = new TlbTables(state);
+		this.#codePages = new CodePages(state);
 		this.breakpoints = new DataBreakpoints(state);
 		this.#scratch = state.base + at("scratch");
 		this.#i32[LOW_RAM_END] = memory.lowRamBytes;
@@ -250,7 +251,7 @@ export class Mmu {
 	#fetchPage(lo: number, hi: number, mayFault: boolean): number {
 		const isUser = this.#i32[CPL] === 3;
 		const known = this.#codePages.find(lo, hi, isUser);
-		if (known >= 0) return known;
+		if (known >= 0) return known * PAGE_BYTES;
 		if (isNonCanonical(hi) && this.isLongMode) {
 			if (mayFault) this.#fault(VECTOR_GP, 0);
 			return -1;
@@ -261,13 +262,8 @@ export class Mmu {
 			if (mayFault) this.#pageFault(lo, hi, error);
 			return -1;
 		}
-		this.#codePages.add(lo, hi, isUser, walker.physPage, walker.isGlobal, walker.pageShift);
+		this.#codePages.add(lo, hi, isUser, Math.floor(walker.physPage / PAGE_BYTES), walker.isGlobal, walker.pageShift);
 		return walker.physPage;
-	}
-
-	/** Whether the page of the last `translateCode` or `probeCodePage` is global. */
-	get isGlobalCode(): boolean {
-		return this.#codePages.isGlobal;
 	}
 
 	// ---- forgetting ----
@@ -277,20 +273,15 @@ export class Mmu {
 		this.#chooseWalk();
 		this.tables.flush(keepGlobal);
 		this.#codePages.flush(keepGlobal);
-		this.#code.flushJumps(keepGlobal);
+		this.#code.flushJumps();
 	}
 
 	/** INVLPG. */
 	invalidatePage(lo: number, hi: number): void {
 		this.tables.invalidate(lo, hi);
-		const isLarge = this.#codePages.isInLargePage(lo, hi);
-		if (!isLarge && !this.#codePages.drop(lo, hi)) return;
-		// Offsets in CS are linear addresses in all code that cares for speed.
-		if (!isLarge && ((this.#i32[MODE_KEY] as number) & MODE.flat) !== 0) this.#code.dropJumps(lo);
-		else {
-			this.#codePages.flush(false);
-			this.#code.flushJumps(false);
-		}
+		if (!this.#codePages.isSeen(lo, hi)) return;
+		this.#codePages.flush(false);
+		this.#code.flushJumps();
 	}
 
 	/** The physical page (address >> 12) has become code: stores to it must come by. */
@@ -307,7 +298,7 @@ export class Mmu {
 	clear(): void {
 		this.tables.clear();
 		this.#codePages.flush(false);
-		this.#code.flushJumps(false);
+		this.#code.flushJumps();
 		this.breakpoints.update();
 		this.#chooseWalk();
 	}
@@ -332,6 +323,7 @@ export class Mmu {
 				if ((cr4 & CR4.PGE) !== 0) kind |= WALK.global;
 				if ((cr0 & CR0.WP) === 0) kind |= WALK.noProtect;
 				if ((efer & EFER.NXE) === 0) kind |= WALK.noXd;
+				if ((cr4 & CR4.SMEP) !== 0) kind |= WALK.smep;
 			}
 		}
 		i32[WALK_KIND] = kind;

@@ -222,10 +222,10 @@ export class TlbTables {
 	}
 }
 
-function largeArea(lo: number, hi: number): number {
+export function largeArea(lo: number, hi: number): number {
 	return ((lo >>> 21) ^ hi) & 1023;
 }
 
-function hugeArea(lo: number, hi: number): number {
+export function hugeArea(lo: number, hi: number): number {
 	return ((lo >>> 30) | (hi << 2)) & 63;
 }

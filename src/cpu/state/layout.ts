@@ -117,11 +117,13 @@ const FIELDS = {
 
 	/** MODE_* bits that decoded and translated code depends on. */
 	modeKey: runtime("i32"),
-	/**
-	 * What tells jump cache entries of one mode and code segment from those of others (`jumpTagHigh` makes it; the low half is 0). 64-bit
-	 * code has it in bits 63:56, where canonical addresses have nothing to say; other code in bits 63:32.
-	 */
-	jumpTag: runtime("u64"),
+	/** What tells jump cache entries of one mode, code segment and generation from those of others: `jumpTagOf`. */
+	jumpTag: runtime("i32"),
+	/** Counts the times that the jump cache was emptied; in place within `jumpTag`. */
+	jumpGeneration: runtime("i32"),
+	/** Entries of the code TLB are good when they bear one of these: pages that are not global, and that are. */
+	codeLocalStamp: runtime("i32"),
+	codeGlobalStamp: runtime("i32"),
 	/** Level of the INTR pin. */
 	intrLine: runtime("i32"),
 	/** Instructions left in this slice; a block whose count exceeds it is not entered. */
@@ -208,7 +210,8 @@ export const TLB_NOTE = { shiftMask: 0x3f, inLocal: 0x40, inGlobal: 0x80 } as co
 
 /**
  * Kinds of page walk that generated code knows (`walkKind`), and what it must know besides: SMAP and global pages are on, supervisor
- * writes ignore protection (CR0.WP = 0), XD is reserved.
+ * writes ignore protection (CR0.WP = 0), XD is reserved;
+ * supervisor code must not lie on user pages (SMEP).
  */
 export const WALK = {
 	none: 0,
@@ -221,14 +224,15 @@ export const WALK = {
 	global: 16,
 	noProtect: 32,
 	noXd: 64,
+	smep: 128,
 } as const;
 
 /** The jump cache: offset in CS and mode → decoded record or translated region, at a hash of the offset. */
-export const JUMP_ENTRIES = 32768;
-export const JUMP_ENTRY_BYTES = 16;
+export const JUMP_ENTRIES = 16384;
+export const JUMP_ENTRY_BYTES = 32;
 export const JUMP_BYTES = JUMP_ENTRIES * JUMP_ENTRY_BYTES;
-/** The tag is the offset, 64 bits, XOR `jumpTag`; `callee` is a slot of the function table, `record` its second argument. */
-export const JUMP_ENTRY = { tag: 0, callee: 8, record: 12 } as const;
+/** Offset in CS (64 bits) and `jumpTag`; `callee` is a slot of the function table, `record` its second argument. */
+export const JUMP_ENTRY = { rip: 0, tag: 8, callee: 12, record: 16 } as const;
 /** 2³² divided by the golden ratio: the product's high bits make the index. */
 export const JUMP_HASH = 0x9e37_79b1 | 0;
 
@@ -249,7 +253,23 @@ export const TLB_HUGE_AREAS = TLB_LARGE_AREAS + 1024;
 /** One byte per TLB: it has entries above 4 GiB. */
 export const TLB_HAS_HIGH = TLB_HUGE_AREAS + 64;
 export const JUMP_CACHE = TLB_LARGE_AREAS + 8192;
-export const CPU_BYTES = JUMP_CACHE + JUMP_BYTES;
+
+/** The code TLB: linear page → physical page that code is fetched from, by page number. */
+export const CODE_TLB_ENTRIES = 512;
+export const CODE_TLB_ENTRY_BYTES = 16;
+/** The tag is the page's linear address, plus 1 at CPL 3; the page is a number (address >> 12). See `codeLocalStamp`. */
+export const CODE_TLB_ENTRY = { tag: 0, physPage: 8, stamp: 12 } as const;
+export const CODE_TLB = JUMP_CACHE + JUMP_BYTES;
+/**
+ * Where code may have been fetched from: the stamp of the last fetch by hashed linear page, one table for pages that are not global
+ * and one for those that are; and a flag for each hashed 2 MiB and 1 GiB area fetched from through a large page.
+ */
+export const CODE_SEEN_ENTRIES = 2048;
+export const CODE_SEEN_LOCAL = CODE_TLB + CODE_TLB_ENTRIES * CODE_TLB_ENTRY_BYTES;
+export const CODE_SEEN_GLOBAL = CODE_SEEN_LOCAL + CODE_SEEN_ENTRIES * 4;
+export const CODE_LARGE_AREAS = CODE_SEEN_GLOBAL + CODE_SEEN_ENTRIES * 4;
+export const CODE_HUGE_AREAS = CODE_LARGE_AREAS + 1024;
+export const CPU_BYTES = CODE_HUGE_AREAS + 1024;
 
 if (placed.sizeBytes > FIELDS_BYTES) throw new Error(`CPU fields take ${placed.sizeBytes} bytes, more than ${FIELDS_BYTES}`);
 
@@ -269,9 +289,14 @@ export const MODE = {
 	step: 32,
 } as const;
 
-/** High half of `jumpTag`. @param segment number of the code segment where its base and limit matter, else 0 */
-export function jumpTagHigh(modeKey: number, segment: number): number {
-	return (modeKey & MODE.codeMask) === MODE.code64 ? modeKey << 24 : (segment << 8) | modeKey;
+/** Code segments (with a base or a limit) that `jumpTag` can tell apart, 0 left out. */
+export const JUMP_SEGMENTS = 1023;
+/** `jumpGeneration` counts in these steps. */
+export const JUMP_GENERATION = 1 << 16;
+
+/** @param segment number of the code segment where its base and limit matter, else 0 */
+export function jumpTagOf(modeKey: number, segment: number, generation: number): number {
+	return (modeKey & ~MODE.step) | (segment << 6) | generation;
 }
 
 /** In `faultVector`: no fault, but the instruction must be run by single step (it writes the code that runs it, say). */

@@ -1,14 +1,15 @@
 import type { CpuContext } from "../context.ts";
 import { CR0, CR4, EFER } from "../mmu/access.ts";
 import { FLAG } from "../state/flags.ts";
-import { jumpTagHigh, MODE, TLB_KERNEL, TLB_KERNEL_AC, TLB_USER } from "../state/layout.ts";
+import { jumpTagOf, MODE, TLB_KERNEL, TLB_KERNEL_AC, TLB_USER } from "../state/layout.ts";
 import {
 	CPL,
 	CR0_WORD,
 	CR4_WORD,
 	EFER_WORD,
 	FLAGS,
-	JUMP_TAG_HIGH,
+	JUMP_GENERATION,
+	JUMP_TAG,
 	MODE_KEY,
 	SEG_ATTR,
 	SEG_BASE,
@@ -81,7 +82,8 @@ export function updateMode(cpu: CpuContext): void {
 	if (cpl === 3) key |= MODE.user;
 	i32[MODE_KEY] = key;
 	const needsSegment = (key & MODE.flat) === 0;
-	i32[JUMP_TAG_HIGH] = jumpTagHigh(key & ~MODE.step, needsSegment ? codeSegmentId(cpu) : 0);
+	const segment = needsSegment ? codeSegmentId(cpu) : 0;
+	i32[JUMP_TAG] = jumpTagOf(key, segment, i32[JUMP_GENERATION] as number);
 	const hasAc = ((i32[FLAGS] as number) & FLAG.AC) !== 0;
 	let tlb = TLB_KERNEL;
 	if (cpl === 3) tlb = TLB_USER;

@@ -1,8 +1,8 @@
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
-import { goTo } from "../core/memory.ts";
+import { dispatchTo } from "../core/find-code.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
-import { at, EXIT, jumpTagHigh, MODE } from "../state/layout.ts";
+import { at, EXIT, MODE } from "../state/layout.ts";
 import { dominates } from "./dominators.ts";
 import { areEqual, forget, noEffects } from "./effects.ts";
 import { RegionFlow } from "./region-flow.ts";
@@ -45,6 +45,7 @@ function findDeadFlags(shapes: readonly Shape[]): boolean[] {
 
 class RegionEmitter {
 	readonly #graph: RegionGraph;
+	readonly #calls: Callables;
 	readonly #ops: RegionOps;
 	readonly #f: FunctionBuilder;
 	/** By order of block: the labels that lead to it, where it is a loop's header or a merge point whose code is under way. */
@@ -69,6 +70,7 @@ class RegionEmitter {
 
 	constructor(graph: RegionGraph, calls: Callables, table: ShapeTable, slot: number) {
 		this.#graph = graph;
+		this.#calls = calls;
 		this.#slot = slot;
 		this.#table = table;
 		this.#flow = new RegionFlow(graph, table);
@@ -109,13 +111,10 @@ class RegionEmitter {
 	/** The dispatcher in place: one lookup, then a tail call. */
 	#goOn(target: Expr): void {
 		const f = this.#f;
-		const { cpu } = this.#ops;
 		const rip = f.let(target.type === "i64" ? target : op("i64ExtendI32U", target));
-		const { modeKey } = this.#graph;
-		const tag = this.#isLimited ? loadOp("i64Load", cpu, at("jumpTag")) : i64(BigInt(jumpTagHigh(modeKey, 0)) << 32n);
-		goTo(f, cpu, rip, tag);
-		if (target.type === "i64") this.#takeBack(target);
-		f.return(i32(EXIT.lookup));
+		dispatchTo(f, this.#calls, this.#ops.cpu, rip, () => {
+			if (target.type === "i64") this.#takeBack(target);
+		});
 	}
 
 	/** A computed transfer to an address that is not canonical faults itself: it has never happened. */

@@ -73,8 +73,8 @@ export class Translator {
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
 	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
-	/** Told which blocks (by head record) have code now: jump caches must look again. */
-	onInstalled: (records: ReadonlySet<number>) => void = () => {};
+	/** Blocks have other code now: jump caches must look again. */
+	onInstalled: () => void = () => {};
 
 	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache) {
 		this.#engine = engine;
@@ -148,7 +148,7 @@ export class Translator {
 		this.stats.bytes += bytes.length;
 		module.install(new WebAssembly.Module(bytes));
 		for (const region of regions) this.#enter(region);
-		this.onInstalled(new Set(regions.map(({ block }) => block.record)));
+		this.onInstalled();
 	}
 
 	#translate({ block, mmu, lo, hi, tier }: Wanted, module: GeneratedModule): Region | undefined {
@@ -180,6 +180,7 @@ export class Translator {
 		// The better one is found first.
 		if (region.tier === 2) region.block.regions.unshift(region);
 		else region.block.regions.push(region);
+		this.#blocks.regionsChanged(region.block);
 		this.#bySlot.set(region.slot, region);
 		this.#sites[region.slot] = region.sites;
 		for (const { phys } of region.extents) {
@@ -205,6 +206,7 @@ export class Translator {
 		this.stats.invalidated++;
 		const { block } = region;
 		block.regions.splice(block.regions.indexOf(region), 1);
+		this.#blocks.regionsChanged(block);
 		this.#bySlot.delete(region.slot);
 		this.#engine.table.set(region.slot, this.#gone);
 		for (const { phys } of region.extents) {

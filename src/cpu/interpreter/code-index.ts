@@ -1,0 +1,61 @@
+import { CODE_INDEX, CODE_INDEX_BYTES, ENGINE_BYTES, type GuestMemory } from "../../machine/memory.ts";
+import { MODE } from "../state/layout.ts";
+import type { Block } from "./block-cache.ts";
+import { REC } from "./record.ts";
+
+/** An entry: physical address and mode as one number (`codeKey`), and the block's head record. */
+export const CODE_INDEX_ENTRY_BYTES = 16;
+export const CODE_INDEX_ENTRY = { key: 0, record: 8 } as const;
+export const CODE_INDEX_ENTRIES = CODE_INDEX_BYTES / CODE_INDEX_ENTRY_BYTES;
+/** Mode bits of a key stand above all physical addresses. One bit more, so that no key is 0. */
+export const CODE_KEY_SHIFT = 56;
+export const CODE_KEY_MARK = 64;
+/** 2³² divided by the golden ratio. */
+export const CODE_INDEX_HASH = 0x9e37_79b1 | 0;
+/** Pages besides its own that a region's head record can tell of. */
+export const MAX_INDEXED_PAGES = 4;
+
+/**
+ * Decoded code by physical address and mode, where generated code can look for it (core/find-code.ts): a cache of what `BlockCache`
+ * knows, in the engine's area, for all CPUs. The head record tells the rest: the region to enter, if there is one, and the pages
+ * that must be mapped as they were when that was made.
+ */
+export class CodeIndex {
+	readonly #i32: Int32Array;
+
+	constructor(memory: GuestMemory) {
+		this.#i32 = new Int32Array(memory.memory.buffer, 0, ENGINE_BYTES >> 2);
+	}
+
+	/** Only blocks whose bytes lie on one page, in modes whose offsets are linear addresses, may stand here. */
+	enter({ phys, modeKey, record, tailPage }: Block): void {
+		if (tailPage >= 0 || (modeKey & (MODE.flat | MODE.step)) !== MODE.flat || (modeKey & MODE.codeMask) === MODE.code16) return;
+		const i32 = this.#i32;
+		const low = phys | 0;
+		const slot = Math.imul(low, CODE_INDEX_HASH) >>> (32 - Math.log2(CODE_INDEX_ENTRIES));
+		const entry = (CODE_INDEX + slot * CODE_INDEX_ENTRY_BYTES) >> 2;
+		i32[entry] = low;
+		i32[entry + 1] = Math.floor(phys / 0x1_0000_0000) | ((modeKey | CODE_KEY_MARK) << (CODE_KEY_SHIFT - 32));
+		i32[entry + (CODE_INDEX_ENTRY.record >> 2)] = record;
+	}
+
+	/** The block's regions have changed: its head record says which to enter. */
+	describe({ record, regions }: Block): void {
+		const i32 = this.#i32;
+		const first = regions[0];
+		const head = record >> 2;
+		i32[head + (REC.region >> 2)] = first?.slot ?? 0;
+		const pages = first?.otherPages ?? [];
+		const isPlain = pages.length <= MAX_INDEXED_PAGES;
+		i32[head + (REC.pageCount >> 2)] = isPlain ? pages.length : -1;
+		if (!isPlain) return;
+		for (const [n, { pageIndex, phys }] of pages.entries()) {
+			i32[head + (REC.pages >> 2) + 2 * n] = pageIndex;
+			i32[head + (REC.pages >> 2) + 2 * n + 1] = Math.floor(phys / 4096);
+		}
+	}
+
+	clear(): void {
+		this.#i32.fill(0, CODE_INDEX >> 2, (CODE_INDEX + CODE_INDEX_BYTES) >> 2);
+	}
+}
