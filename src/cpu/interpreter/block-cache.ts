@@ -9,6 +9,7 @@ import { CodeIndex } from "./code-index.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
 import { REC, RECORD_BYTES, writeRecord } from "./record.ts";
+import { RecordArena } from "./record-arena.ts";
 
 /** Where decoded records live in the engine's area, behind the CPUs' blocks. */
 export const RECORDS_FIRST = CODE_INDEX + CODE_INDEX_BYTES;
@@ -74,7 +75,7 @@ export class BlockCache {
 	readonly #isCode: Uint8Array;
 	/** How many translations depend on a physical page. */
 	readonly #pins = new Map<number, number>();
-	#nextRecord = RECORDS_FIRST;
+	readonly #records = new RecordArena(RECORDS_FIRST, RECORDS_END, (blocks) => this.#evict(blocks));
 	readonly #mmus: Mmu[] = [];
 	listener: BlockListener | undefined;
 	/** Runs of a block before it counts as hot; 0: never. */
@@ -182,12 +183,11 @@ export class BlockCache {
 
 	/** @param room bytes from here to the end of the code segment, or more */
 	#decode(state: CpuState, mmu: Mmu, lo: number, hi: number, phys: number, modeKey: number, room: number): Block | undefined {
-		if (this.#nextRecord + (MAX_BLOCK_INSNS + 2) * RECORD_BYTES > RECORDS_END) this.flush();
 		const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
 		const within = phys % PAGE_BYTES;
 		const page = this.#memory.pageAt(phys);
 		const view = this.#memory.view;
-		const record = this.#nextRecord;
+		const record = this.#reserve();
 		let next = record + RECORD_BYTES;
 		let delta = 0;
 		let count = 0;
@@ -243,14 +243,30 @@ export class BlockCache {
 		view.setInt32(next + REC.position, count, true);
 		const mask = codeBits === 64 ? -1n : 0xffff_ffffn;
 		view.setBigInt64(next + REC.imm, mask, true);
-		this.#nextRecord = next + RECORD_BYTES;
 		const block: Block = { phys, lengthBytes: delta, tailPage, modeKey, record, count, isStale: false, regions: [] };
+		this.#records.take(block, next + RECORD_BYTES);
 		if (page.kind !== "ram" && page.kind !== "rom") return block;
 		this.#blocks.set(phys * 64 + modeKey, block);
 		this.#enroll(Math.floor(phys / PAGE_BYTES), block);
 		if (tailPage >= 0) this.#enroll(Math.floor(tailPage / PAGE_BYTES), block);
 
 		return block;
+	}
+
+	/** Room for the longest block. */
+	#reserve(): number {
+		const found = this.#records.reserve(MAX_BLOCK_INSNS + 2);
+		if (found !== undefined) return found;
+		this.flush();
+		return this.#reserve();
+	}
+
+	/** Makes room: blocks that were translated stay, since that is where time goes. */
+	#evict(blocks: readonly Block[]): readonly Block[] {
+		const kept = blocks.filter(({ isStale, regions }) => !isStale && regions.length > 0);
+		for (const block of blocks) if (!block.isStale && block.regions.length === 0) this.#discard(block);
+		for (const mmu of this.#mmus) mmu.flush(false);
+		return kept;
 	}
 
 	#decodeAcross(phys: number, tail: number, codeBits: CodeBits, room: number): DecodeResult {
@@ -322,6 +338,7 @@ export class BlockCache {
 		this.invalidatedCount++;
 		block.isStale = true;
 		this.#blocks.delete(block.phys * 64 + block.modeKey);
+		this.#index.drop(block);
 		this.#leave(Math.floor(block.phys / PAGE_BYTES), block);
 		if (block.tailPage >= 0) this.#leave(Math.floor(block.tailPage / PAGE_BYTES), block);
 		// Whoever runs in it, or comes to it through a jump cache, finds this at the next record.
@@ -357,7 +374,7 @@ export class BlockCache {
 		this.#pins.clear();
 		this.#isCode.fill(0);
 		this.#index.clear();
-		this.#nextRecord = RECORDS_FIRST;
+		this.#records.clear();
 		this.listener?.allInvalidated();
 		for (const mmu of this.#mmus) mmu.flush(false);
 	}

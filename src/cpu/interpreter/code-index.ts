@@ -32,11 +32,18 @@ export class CodeIndex {
 		if (tailPage >= 0 || (modeKey & (MODE.flat | MODE.step)) !== MODE.flat || (modeKey & MODE.codeMask) === MODE.code16) return;
 		const i32 = this.#i32;
 		const low = phys | 0;
-		const slot = Math.imul(low, CODE_INDEX_HASH) >>> (32 - Math.log2(CODE_INDEX_ENTRIES));
-		const entry = (CODE_INDEX + slot * CODE_INDEX_ENTRY_BYTES) >> 2;
+		const entry = entryOf(phys);
 		i32[entry] = low;
 		i32[entry + 1] = Math.floor(phys / 0x1_0000_0000) | ((modeKey | CODE_KEY_MARK) << (CODE_KEY_SHIFT - 32));
 		i32[entry + (CODE_INDEX_ENTRY.record >> 2)] = record;
+	}
+
+	/** The block is no more. */
+	drop({ phys, record }: Block): void {
+		const entry = entryOf(phys);
+		if (this.#i32[entry + (CODE_INDEX_ENTRY.record >> 2)] !== record) return;
+		this.#i32[entry] = 0;
+		this.#i32[entry + 1] = 0;
 	}
 
 	/** The block's regions have changed: its head record says which to enter. */
@@ -58,4 +65,10 @@ export class CodeIndex {
 	clear(): void {
 		this.#i32.fill(0, CODE_INDEX >> 2, (CODE_INDEX + CODE_INDEX_BYTES) >> 2);
 	}
+}
+
+/** Word number of the only place where a physical address may stand. */
+function entryOf(phys: number): number {
+	const slot = Math.imul(phys | 0, CODE_INDEX_HASH) >>> (32 - Math.log2(CODE_INDEX_ENTRIES));
+	return (CODE_INDEX + slot * CODE_INDEX_ENTRY_BYTES) >> 2;
 }
