@@ -16,7 +16,7 @@ export const CODE_FLAGS: HostOffset = 23 * 1024 * 1024;
 export const CODE_FLAG_PAGES = 1024 * 1024;
 /** Likewise: where decoded code is found by physical address (`cpu/interpreter/code-index.ts`). */
 export const CODE_INDEX: HostOffset = 24 * 1024 * 1024;
-export const CODE_INDEX_BYTES = 1024 * 1024;
+export const CODE_INDEX_BYTES = 2 * 1024 * 1024;
 /** RAM below 4 GiB ends here at the latest; PCI windows, I/O APIC, HPET and local APIC stand above. */
 export const LOW_RAM_LIMIT: PhysAddr = 0xc000_0000;
 /** What a 32-bit WebAssembly memory leaves for the guest. */

@@ -3,10 +3,11 @@ import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/ops.ts";
 import {
-	CODE_INDEX_ENTRIES,
 	CODE_INDEX_ENTRY,
 	CODE_INDEX_ENTRY_BYTES,
 	CODE_INDEX_HASH,
+	CODE_INDEX_SETS,
+	CODE_INDEX_WAYS,
 	CODE_KEY_MARK,
 	CODE_KEY_SHIFT,
 } from "../interpreter/code-index.ts";
@@ -92,11 +93,7 @@ defineCore("findCode", ["i32", "i32"], "i32", (f, calls) => {
 	const page = codePage(f, calls, cpu, rip, user);
 	const phys = f.let(op("i64Or", op("i64Shl", op("i64ExtendI32U", page), i64(12)), op("i64And", rip, i64(4095))));
 	const key = op("i64Or", phys, op("i64Shl", op("i64ExtendI32U", op("i32Or", mode, i32(CODE_KEY_MARK))), i64(CODE_KEY_SHIFT)));
-	const product = op("i32Mul", op("i32WrapI64", phys), i32(CODE_INDEX_HASH));
-	const slot = op("i32Shl", op("i32ShrU", product, i32(32 - Math.log2(CODE_INDEX_ENTRIES))), i32(Math.log2(CODE_INDEX_ENTRY_BYTES)));
-	const indexed = f.let(slot);
-	f.if(op("i64Ne", loadOp("i64Load", indexed, CODE_INDEX + CODE_INDEX_ENTRY.key), key), () => leaveToRunLoop(f));
-	const record = f.let(loadOp("i32Load", indexed, CODE_INDEX + CODE_INDEX_ENTRY.record));
+	const record = f.let(indexed(f, f.let(op("i32WrapI64", phys)), f.let(key)));
 	const callee = f.local("i32");
 	f.set(callee, loadOp("i32Load", record, REC.region));
 	f.if(
@@ -112,6 +109,25 @@ defineCore("findCode", ["i32", "i32"], "i32", (f, calls) => {
 	f.returnCallIndirect(HANDLER_TYPE, [cpu, record], f.get(callee));
 	f.unreachable();
 });
+
+/** The head record that the code index has for `key`; leaves if it has none. */
+function indexed(f: FunctionBuilder, phys: Expr, key: Expr): Expr {
+	const setBytes = CODE_INDEX_WAYS * CODE_INDEX_ENTRY_BYTES;
+	const set = op("i32ShrU", op("i32Mul", phys, i32(CODE_INDEX_HASH)), i32(32 - Math.log2(CODE_INDEX_SETS)));
+	const first = f.let(op("i32Shl", set, i32(Math.log2(setBytes))));
+	const record = f.local("i32");
+	f.block((found) => {
+		for (let way = 0; way < CODE_INDEX_WAYS; way++) {
+			const at = CODE_INDEX + way * CODE_INDEX_ENTRY_BYTES;
+			f.if(op("i64Eq", loadOp("i64Load", first, at + CODE_INDEX_ENTRY.key), key), () => {
+				f.set(record, loadOp("i32Load", first, at + CODE_INDEX_ENTRY.record));
+				f.br(found);
+			});
+		}
+		leaveToRunLoop(f);
+	});
+	return f.get(record);
+}
 
 /** Leaves unless the other pages that the record's region was made from are mapped as they were then. */
 function stayMapped(f: FunctionBuilder, calls: Callables, cpu: Expr, rip: Expr, user: Expr, record: Expr): void {

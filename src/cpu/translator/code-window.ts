@@ -1,10 +1,11 @@
 import { PAGE_BYTES } from "../../base/units.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
+import { MAX_INDEXED_PAGES } from "../interpreter/code-index.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import type { CodeExtent } from "./region-graph.ts";
 
-/** Pages that a region may take its code from. */
-const MAX_PAGES = 8;
+/** Pages that a region may take its code from; an instruction that crosses into one more adds that. */
+const MAX_PAGES = MAX_INDEXED_PAGES;
 const MAX_INSN_BYTES = 15;
 
 interface Page {
@@ -56,7 +57,7 @@ export class CodeWindow {
 	}
 
 	#find(index: number): Page {
-		if (index !== 0 && (!this.#isRoaming || (!this.#extents.has(index) && this.#extents.size >= MAX_PAGES))) return NO_PAGE;
+		if (index !== 0 && !this.#isRoaming) return NO_PAGE;
 		const phys = index === 0 ? this.#entryPhys - this.#within : this.#mmu.probeCodePage(this.#lo, this.#hi, index);
 		if (phys < 0) return NO_PAGE;
 		const found = this.#memory.pageAt(phys);
@@ -75,7 +76,7 @@ export class CodeWindow {
 		const at = this.#within + delta;
 		const index = Math.floor(at / PAGE_BYTES);
 		const page = this.#page(index);
-		if (page.phys < 0) return undefined;
+		if (page.phys < 0 || (!this.#extents.has(index) && this.#extents.size >= MAX_PAGES)) return undefined;
 		const within = at & (PAGE_BYTES - 1);
 		const left = PAGE_BYTES - within;
 		const { bytes } = this.#memory;
