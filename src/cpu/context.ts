@@ -14,8 +14,8 @@ export interface CodeTracker {
 	 * it hits the region that is running.
 	 */
 	beforeStore(physAddr: number, bytes: number): boolean;
-	/** Linear addresses mean something else now: cached jump targets are void. */
-	flushJumps(): void;
+	/** Linear addresses mean something else now: cached jump targets are void (but for those on global pages, if `keepGlobal`). */
+	flushJumps(keepGlobal: boolean): void;
 	/** A small number for a code segment with a base or a limit: cached jump targets are offsets in it. Never 0. */
 	codeSegmentId(base: number, limit: number): number;
 }

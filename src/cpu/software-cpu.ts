@@ -84,7 +84,7 @@ export class SoftwareCpu {
 				// Whether it is the region that runs is not known: single-stepping the store is right in any case.
 				return blocks.invalidate(physAddr, bytes) && this.#isInCode;
 			},
-			flushJumps: () => this.jumps.flush(),
+			flushJumps: (keepGlobal: boolean) => this.jumps.flush(keepGlobal),
 			codeSegmentId: (base: number, limit: number) => this.#codeSegmentId(base, limit),
 		};
 		const mmu = new Mmu(state, engine.memory, environment.board, code);

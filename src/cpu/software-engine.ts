@@ -5,7 +5,7 @@ import { EngineModule, type Helper } from "./engine-module.ts";
 import { BlockCache } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import type { JumpCache } from "./interpreter/jump-cache.ts";
-import { CPU_BYTES } from "./state/layout.ts";
+import { CPU_BYTES, MODE } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
 import { Translator } from "./translator/translator.ts";
 
@@ -52,8 +52,11 @@ export class SoftwareEngine {
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
 			this.translator = new Translator(this.module, memory, this.blocks);
-			this.translator.onInstalled = () => {
-				for (const jumps of this.#jumps) jumps.flush();
+			this.translator.onInstalled = (hot) => {
+				const isLinear = hot.every(({ block }) => (block.modeKey & MODE.flat) !== 0);
+				for (const jumps of this.#jumps)
+					if (isLinear) for (const { lo } of hot) jumps.drop(lo);
+					else jumps.flush();
 			};
 		}
 		memory.pages.onSeal = () => {

@@ -41,7 +41,7 @@ function enter(f: FunctionBuilder, cpu: Expr, cpl: 0 | 3, selector: Expr): void 
 	setFlat(f, cpu, SS, op("i32Add", selector, i32(cpl === 3 ? -8 : 8)), FAST_DATA | (cpl << 13), false);
 	f.store("i32Store", cpu, i32(cpl), at("cpl"));
 	f.store("i32Store", cpu, i32(mode), at("modeKey"));
-	f.store("i32Store", cpu, op("i32Or", load(cpu, "jumpGeneration"), i32(jumpTagOf(mode, 0, 0))), at("jumpTag"));
+	f.store("i32Store", cpu, op("i32Or", load(cpu, "jumpGeneration", cpl === 3 ? 1 : 0), i32(jumpTagOf(mode, 0, 0))), at("jumpTag"));
 	f.store("i32Store", cpu, op("i32Add", cpu, i32(cpl === 3 ? TLB_USER : TLB_KERNEL)), at("tlbBase"));
 }
 

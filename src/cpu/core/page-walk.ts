@@ -307,7 +307,10 @@ defineCore("fillCodeTlb", ["i32", "i64", "i64"], "i32", (f) => {
 	f.if(
 		isGlobal,
 		() => mark("codeGlobalStamp", CODE_SEEN_GLOBAL),
-		() => mark("codeLocalStamp", CODE_SEEN_LOCAL),
+		() => {
+			mark("codeLocalStamp", CODE_SEEN_LOCAL);
+			f.if(op("i64Eqz", op("i64And", tag, i64(1))), () => f.store("i32Store", cpu, i32(1), at("hasLocalKernelCode")));
+		},
 	);
 	f.store("i64Store", entry, tag, CODE_TLB + CODE_TLB_ENTRY.tag);
 	f.store("i32Store", entry, op("i32ShrU", f.get(walk.page), i32(12)), CODE_TLB + CODE_TLB_ENTRY.physPage);

@@ -1,5 +1,15 @@
 import type { CpuState } from "../state/cpu-state.ts";
-import { at, JUMP_BYTES, JUMP_CACHE, JUMP_ENTRIES, JUMP_ENTRY, JUMP_ENTRY_BYTES, JUMP_GENERATION, JUMP_HASH } from "../state/layout.ts";
+import {
+	at,
+	JUMP_BYTES,
+	JUMP_CACHE,
+	JUMP_ENTRIES,
+	JUMP_ENTRY,
+	JUMP_ENTRY_BYTES,
+	JUMP_GENERATION,
+	JUMP_HASH,
+	MODE,
+} from "../state/layout.ts";
 
 const STEP = JUMP_ENTRY_BYTES >> 2;
 const FIRST = JUMP_CACHE >> 2;
@@ -9,6 +19,7 @@ const CALLEE = JUMP_ENTRY.callee >> 2;
 const RECORD = JUMP_ENTRY.record >> 2;
 const JUMP_TAG = at("jumpTag") >> 2;
 const GENERATION = at("jumpGeneration") >> 2;
+const HAS_LOCAL = at("hasLocalKernelCode") >> 2;
 const RIP = at("rip") >> 2;
 
 /**
@@ -31,7 +42,7 @@ export class JumpCache {
 	enter(callee: number, record: number): void {
 		const i32 = this.#i32;
 		const rip = i32[RIP] as number;
-		const entry = FIRST + (Math.imul(rip, JUMP_HASH) >>> (32 - Math.log2(JUMP_ENTRIES))) * STEP;
+		const entry = entryOf(rip);
 		i32[entry + ENTRY_RIP] = rip;
 		i32[entry + ENTRY_RIP + 1] = i32[RIP + 1] as number;
 		i32[entry + ENTRY_TAG] = i32[JUMP_TAG] as number;
@@ -39,13 +50,24 @@ export class JumpCache {
 		i32[entry + RECORD] = record;
 	}
 
-	/** Empties the cache, by having its entries be of a former generation. */
-	flush(): void {
+	/** Empties the cache, by having its entries be of a former generation. `keepKernel` spares supervisor code, which is global mostly. */
+	flush(keepKernel = false): void {
 		const i32 = this.#i32;
-		const generation = ((i32[GENERATION] as number) + JUMP_GENERATION) | 0;
-		i32[GENERATION] = generation;
-		i32[JUMP_TAG] = ((i32[JUMP_TAG] as number) & (JUMP_GENERATION - 1)) | generation;
-		if (generation === 0) this.#wipe();
+		const user = ((i32[GENERATION + 1] as number) + JUMP_GENERATION) | 0;
+		const isKept = keepKernel && i32[HAS_LOCAL] === 0;
+		const kernel = ((i32[GENERATION] as number) + (isKept ? 0 : JUMP_GENERATION)) | 0;
+		if (user === 0 || (kernel === 0 && !isKept)) this.#wipe();
+		i32[HAS_LOCAL] = 0;
+		i32[GENERATION] = kernel;
+		i32[GENERATION + 1] = user;
+		const tag = i32[JUMP_TAG] as number;
+		i32[JUMP_TAG] = (tag & (JUMP_GENERATION - 1)) | ((tag & MODE.user) !== 0 ? user : kernel);
+	}
+
+	/** The code at this linear address is to be looked up again. */
+	drop(lo: number): void {
+		const entry = entryOf(lo);
+		if (this.#i32[entry + ENTRY_RIP] === lo) this.#i32[entry + ENTRY_TAG] = -1;
 	}
 
 	/** No tag has all bits set: segments end before. */
@@ -53,3 +75,6 @@ export class JumpCache {
 		this.#i32.fill(-1, FIRST, (JUMP_CACHE + JUMP_BYTES) >> 2);
 	}
 }
+
+/** Word number of the only place where an offset in CS may stand, by its low half. */
+const entryOf = (rip: number): number => FIRST + (Math.imul(rip, JUMP_HASH) >>> (32 - Math.log2(JUMP_ENTRIES))) * STEP;

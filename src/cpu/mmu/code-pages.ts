@@ -20,6 +20,7 @@ const PHYS_PAGE = CODE_TLB_ENTRY.physPage >> 2;
 const STAMP = CODE_TLB_ENTRY.stamp >> 2;
 const LOCAL_STAMP = at("codeLocalStamp") >> 2;
 const GLOBAL_STAMP = at("codeGlobalStamp") >> 2;
+const HAS_LOCAL = at("hasLocalKernelCode") >> 2;
 const SEEN_LOCAL = CODE_SEEN_LOCAL >> 2;
 const SEEN_GLOBAL = CODE_SEEN_GLOBAL >> 2;
 /** Stamps of pages that are not global count up from 1, the others' down from −1. */
@@ -62,6 +63,7 @@ export class CodePages {
 		i32[entry + PHYS_PAGE] = physPage;
 		i32[entry + STAMP] = stamp;
 		i32[(isGlobal ? SEEN_GLOBAL : SEEN_LOCAL) + seenSlot(lo, hi)] = stamp;
+		if (!isGlobal && !isUser) i32[HAS_LOCAL] = 1;
 		if (pageShift === 30) this.#hugeAreas[hugeArea(lo, hi)] = 1;
 		else if (pageShift > 12) {
 			this.#largeAreas[largeArea(lo, hi)] = 1;
@@ -69,11 +71,14 @@ export class CodePages {
 		}
 	}
 
-	/** Code may have been fetched from the page, or through a large page around it. */
-	isSeen(lo: number, hi: number): boolean {
-		const i32 = this.#i32;
-		const slot = seenSlot(lo, hi);
-		if (i32[SEEN_LOCAL + slot] === i32[LOCAL_STAMP] || i32[SEEN_GLOBAL + slot] === i32[GLOBAL_STAMP]) return true;
+	/** Code may have been fetched from the page as one that is not global. */
+	isSeenLocal(lo: number, hi: number): boolean {
+		return this.#i32[SEEN_LOCAL + seenSlot(lo, hi)] === this.#i32[LOCAL_STAMP];
+	}
+
+	/** Code may have been fetched from the page as a global one, or through a large page around it. */
+	isSeenGlobal(lo: number, hi: number): boolean {
+		if (this.#i32[SEEN_GLOBAL + seenSlot(lo, hi)] === this.#i32[GLOBAL_STAMP]) return true;
 		return this.#largeAreas[largeArea(lo, hi)] === 1 || this.#hugeAreas[hugeArea(lo, hi)] === 1;
 	}
 

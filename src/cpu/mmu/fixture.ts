@@ -55,7 +55,7 @@ export class TestCode implements CodeTracker {
 		return 1;
 	}
 
-	flushJumps(): void {
+	flushJumps(_keepGlobal: boolean): void {
 		this.flushes++;
 	}
 }

@@ -272,16 +272,19 @@ export class Mmu {
 	flush(keepGlobal: boolean): void {
 		this.#chooseWalk();
 		this.tables.flush(keepGlobal);
+		this.#forgetCode(keepGlobal);
+	}
+
+	#forgetCode(keepGlobal: boolean): void {
 		this.#codePages.flush(keepGlobal);
-		this.#code.flushJumps();
+		this.#code.flushJumps(keepGlobal);
 	}
 
 	/** INVLPG. */
 	invalidatePage(lo: number, hi: number): void {
 		this.tables.invalidate(lo, hi);
-		if (!this.#codePages.isSeen(lo, hi)) return;
-		this.#codePages.flush(false);
-		this.#code.flushJumps();
+		if (this.#codePages.isSeenGlobal(lo, hi)) this.#forgetCode(false);
+		else if (this.#codePages.isSeenLocal(lo, hi)) this.#forgetCode(true);
 	}
 
 	/** The physical page (address >> 12) has become code: stores to it must come by. */
@@ -297,8 +300,7 @@ export class Mmu {
 	/** Everything derived is void: the state was loaded or reset. */
 	clear(): void {
 		this.tables.clear();
-		this.#codePages.flush(false);
-		this.#code.flushJumps();
+		this.#forgetCode(false);
 		this.breakpoints.update();
 		this.#chooseWalk();
 	}

@@ -119,8 +119,10 @@ const FIELDS = {
 	modeKey: runtime("i32"),
 	/** What tells jump cache entries of one mode, code segment and generation from those of others: `jumpTagOf`. */
 	jumpTag: runtime("i32"),
-	/** Counts the times that the jump cache was emptied; in place within `jumpTag`. */
-	jumpGeneration: runtime("i32"),
+	/** Count the times that the jump cache was emptied of supervisor and of user code; in place within `jumpTag`. */
+	jumpGeneration: runtime("i32", 2),
+	/** 1: supervisor code on pages that are not global has been fetched since the code TLB last forgot such pages. */
+	hasLocalKernelCode: runtime("i32"),
 	/** Entries of the code TLB are good when they bear one of these: pages that are not global, and that are. */
 	codeLocalStamp: runtime("i32"),
 	codeGlobalStamp: runtime("i32"),

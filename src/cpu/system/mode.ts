@@ -83,7 +83,7 @@ export function updateMode(cpu: CpuContext): void {
 	i32[MODE_KEY] = key;
 	const needsSegment = (key & MODE.flat) === 0;
 	const segment = needsSegment ? codeSegmentId(cpu) : 0;
-	i32[JUMP_TAG] = jumpTagOf(key, segment, i32[JUMP_GENERATION] as number);
+	i32[JUMP_TAG] = jumpTagOf(key, segment, i32[JUMP_GENERATION + (cpl === 3 ? 1 : 0)] as number);
 	const hasAc = ((i32[FLAGS] as number) & FLAG.AC) !== 0;
 	let tlb = TLB_KERNEL;
 	if (cpl === 3) tlb = TLB_USER;

@@ -73,8 +73,8 @@ export class Translator {
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
 	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
-	/** Blocks have other code now: jump caches must look again. */
-	onInstalled: () => void = () => {};
+	/** These have other code now: jump caches must look again. */
+	onInstalled: (hot: readonly HotBlock[]) => void = () => {};
 
 	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache) {
 		this.#engine = engine;
@@ -138,9 +138,12 @@ export class Translator {
 		this.#ticks = 0;
 		const module = this.#engine.newModule();
 		const regions: Region[] = [];
+		const installed: HotBlock[] = [];
 		for (const wanted of this.#queue) {
 			const region = this.#translate(wanted, module);
-			if (region !== undefined) regions.push(region);
+			if (region === undefined) continue;
+			regions.push(region);
+			installed.push(wanted);
 		}
 		this.#queue.length = 0;
 		if (regions.length === 0) return;
@@ -148,7 +151,7 @@ export class Translator {
 		this.stats.bytes += bytes.length;
 		module.install(new WebAssembly.Module(bytes));
 		for (const region of regions) this.#enter(region);
-		this.onInstalled();
+		this.onInstalled(installed);
 	}
 
 	#translate({ block, mmu, lo, hi, tier }: Wanted, module: GeneratedModule): Region | undefined {
