@@ -302,7 +302,7 @@ defineCore("fillCodeTlb", ["i32", "i64", "i64"], "i32", (f) => {
 	const mark = (stampAt: "codeLocalStamp" | "codeGlobalStamp", table: number) => {
 		const stamp = f.let(loadOp("i32Load", cpu, at(stampAt)));
 		f.store("i32Store", entry, stamp, CODE_TLB + CODE_TLB_ENTRY.stamp);
-		f.store("i32Store", seen, stamp, table);
+		f.if(op("i32Eq", f.get(walk.shift), i32(12)), () => f.store("i32Store", seen, stamp, table));
 	};
 	f.if(
 		isGlobal,

@@ -62,10 +62,10 @@ export class CodePages {
 		i32[entry + TAG + 1] = hi;
 		i32[entry + PHYS_PAGE] = physPage;
 		i32[entry + STAMP] = stamp;
-		i32[(isGlobal ? SEEN_GLOBAL : SEEN_LOCAL) + seenSlot(lo, hi)] = stamp;
 		if (!isGlobal && !isUser) i32[HAS_LOCAL] = 1;
-		if (pageShift === 30) this.#hugeAreas[hugeArea(lo, hi)] = 1;
-		else if (pageShift > 12) {
+		if (pageShift === 12) i32[(isGlobal ? SEEN_GLOBAL : SEEN_LOCAL) + seenSlot(lo, hi)] = stamp;
+		else if (pageShift === 30) this.#hugeAreas[hugeArea(lo, hi)] = 1;
+		else {
 			this.#largeAreas[largeArea(lo, hi)] = 1;
 			if (pageShift > 21) this.#largeAreas[largeArea(lo ^ 0x20_0000, hi)] = 1;
 		}
