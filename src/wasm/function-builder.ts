@@ -45,6 +45,8 @@ export class FunctionBuilder {
 	/** Where the code ended when a local had just been set, and which. */
 	#setEnd = -1;
 	#setLocal = -1;
+	/** Positions of branches that are hardly ever taken, `if`s' first sides among them. */
+	readonly #unlikely: number[] = [];
 	/** Branches by `brOut`: position of the label, depth there, way. */
 	readonly #waysOut: number[] = [];
 	#isInScope = false;
@@ -245,9 +247,21 @@ export class FunctionBuilder {
 		this.#code.u8(OP.end);
 	}
 
-	/** A value that is worked out in one of two ways; it is on the stack, for the next expression to use once. */
+	/** As `if`, where the condition hardly ever holds. */
+	ifRarely(condition: Expr, then: () => void, otherwise?: () => void): void {
+		if (condition.op === OP.i32Const) {
+			this.if(condition, then, otherwise);
+			return;
+		}
+		this.emit(condition);
+		this.#unlikely.push(this.#code.length);
+		this.if(onStack("i32"), then, otherwise);
+	}
+
+	/** A value that is worked out in one of two ways, seldom the first; it is on the stack, for the next expression to use once. */
 	choose(condition: Expr, type: ValueType, then: () => Expr, otherwise: () => Expr): Expr {
 		this.emit(condition);
+		this.#unlikely.push(this.#code.length);
 		this.#code.pair(OP.if, TYPE_CODE[type]);
 		this.#depth++;
 		this.emit(then());
@@ -264,8 +278,10 @@ export class FunctionBuilder {
 		this.#placeLater(way);
 	}
 
+	/** The same where a condition holds, which is rare. */
 	brOutIf(way: number, condition: Expr): void {
 		this.emit(condition);
+		this.#unlikely.push(this.#code.length);
 		this.#code.u8(OP.brIf);
 		this.#placeLater(way);
 	}
@@ -482,16 +498,23 @@ export class FunctionBuilder {
 		giveBack(before);
 	}
 
-	/** Appends the body with its local declarations, as the code section wants it, and is done. */
-	finish(out: ByteSink): void {
+	/**
+	 * Appends the body with its local declarations, as the code section wants it, and is done. Returns where in it the branches are that
+	 * are hardly ever taken.
+	 */
+	finish(out: ByteSink): readonly number[] {
 		const parts = [takeSink(), ...(this.#start === undefined ? [] : [this.#start]), this.#code];
 		this.#declareLocals(parts[0] as ByteSink);
-		out.u32(parts.reduce((sum, part) => sum + part.length, 1));
+		const total = parts.reduce((sum, part) => sum + part.length, 0);
+		const before = total - this.#code.length;
+		for (let i = 0; i < this.#unlikely.length; i++) this.#unlikely[i] = (this.#unlikely[i] as number) + before;
+		out.u32(total + 1);
 		for (const part of parts) {
 			out.append(part);
 			giveBack(part);
 		}
 		out.u8(OP.end);
+		return this.#unlikely;
 	}
 
 	#declareLocals(head: ByteSink): void {

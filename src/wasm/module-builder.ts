@@ -3,6 +3,8 @@ import { ByteSink } from "./byte-sink.ts";
 import type { FunctionBuilder } from "./function-builder.ts";
 import { TYPE_CODE, type ValueType } from "./opcodes.ts";
 
+const UNLIKELY = 0;
+
 /**
  * Assembles a module (WebAssembly Core 2.0 §5.5, "Modules"). Function imports come before functions; both are called by
  * the numbers that `importFunction` and `declare` return.
@@ -110,20 +112,38 @@ export class ModuleBuilder {
 				sink.u32(index);
 			}
 		});
-		this.#section(
-			out,
-			10,
-			this.#bodies.length,
-			(sink) => {
-				for (const body of this.#bodies) {
-					assert(body !== undefined, "a declared function has no body");
-					body.finish(sink);
-				}
-			},
-			codeBytes,
-		);
+		const code = new ByteSink(codeBytes);
+		code.u32(this.#bodies.length);
+		const unlikely = this.#bodies.map((body) => {
+			assert(body !== undefined, "a declared function has no body");
+			return body.finish(code);
+		});
+		this.#branchHints(out, unlikely);
+		out.u8(10);
+		out.u32(code.length);
+		out.append(code);
 		if (this.#names.length > 0) this.#nameSection(out);
 		return out.take();
+	}
+
+	/** Branch Hinting proposal, "Branch Hint Section": functions by number, and for each the places of its branches with a hint. */
+	#branchHints(out: ByteSink, unlikely: readonly (readonly number[])[]): void {
+		const hinted = unlikely.flatMap((places, n) => (places.length > 0 ? [{ places, index: this.#functionImports + n }] : []));
+		if (hinted.length === 0) return;
+		const content = new ByteSink(4096);
+		content.name("metadata.code.branch_hint");
+		content.u32(hinted.length);
+		for (const { places, index } of hinted) {
+			content.u32(index);
+			content.u32(places.length);
+			for (const place of places) {
+				content.u32(place);
+				content.pair(1, UNLIKELY);
+			}
+		}
+		out.u8(0);
+		out.u32(content.length);
+		out.append(content);
 	}
 
 	/** WebAssembly Core 2.0 §7.4.1, "Name Section": subsection 1 has the functions' names. */
@@ -144,9 +164,9 @@ export class ModuleBuilder {
 		out.append(content);
 	}
 
-	#section(out: ByteSink, id: number, count: number, write: (sink: ByteSink) => void, room = 256): void {
+	#section(out: ByteSink, id: number, count: number, write: (sink: ByteSink) => void): void {
 		if (count === 0) return;
-		const sink = new ByteSink(room);
+		const sink = new ByteSink();
 		sink.u32(count);
 		write(sink);
 		out.u8(id);

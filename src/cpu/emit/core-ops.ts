@@ -332,7 +332,7 @@ export abstract class CoreOps {
 	}
 
 	raiseIf(condition: Expr, vector: number, errorCode = -1): void {
-		this.f.if(condition, () => this.raise(vector, errorCode));
+		this.f.ifRarely(condition, () => this.raise(vector, errorCode));
 	}
 
 	/** Passes a 64-bit argument (i32 values are zero-extended) in arg0…arg3. */

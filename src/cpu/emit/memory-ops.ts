@@ -65,7 +65,7 @@ export abstract class MemoryOps extends CoreOps {
 	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr, isStack = false, isAligned = false): void {
 		const pinned = this.f.let(value);
 		const { entry, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag, isAligned);
-		this.f.if(
+		this.f.ifRarely(
 			misses,
 			() => {
 				if (isAligned) this.raiseMisaligned(linear);
