@@ -37,9 +37,10 @@ export class FunctionBuilder {
 	readonly resultType: ValueType | undefined;
 	/** Of parameters and locals. */
 	readonly #types: ValueType[];
-	/** Temporaries that may be used again, by type, and those handed out since `beginScope`. */
-	readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
-	readonly #scope: number[] = [];
+	/** Temporaries by type; within a scope they are taken from the first on, so that the same code gets the same ones. */
+	readonly #temporaries: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+	readonly #taken: Record<ValueType, number> = { i32: 0, i64: 0, f32: 0, f64: 0, v128: 0 };
+	#isInScope = false;
 	/** By local: CHANGING, PINNED or REGISTER. */
 	readonly #constancy: number[] = [];
 	/** Where the code ended when a local had just been set, and which. */
@@ -49,7 +50,6 @@ export class FunctionBuilder {
 	readonly #unlikely: number[] = [];
 	/** Branches by `brOut`: position of the label, depth there, way. */
 	readonly #waysOut: number[] = [];
-	#isInScope = false;
 	#depth = 0;
 
 	constructor(paramTypes: readonly ValueType[], resultType?: ValueType) {
@@ -79,27 +79,33 @@ export class FunctionBuilder {
 	/** From here to `endScope`, temporaries are recycled: nothing may keep them beyond. Keeps big functions' local counts small. */
 	beginScope(): void {
 		this.#isInScope = true;
-		this.#scope.length = 0;
+		const taken = this.#taken;
+		taken.i32 = taken.i64 = taken.f32 = taken.f64 = taken.v128 = 0;
 	}
 
 	endScope(): void {
-		if (!this.#isInScope) return;
 		this.#isInScope = false;
-		const scope = this.#scope;
-		for (let i = 0; i < scope.length; i++) {
-			const local = scope[i] as number;
-			this.#free[this.localType(local)].push(local);
-		}
-		scope.length = 0;
 	}
 
 	/** A temporary: as `local`, but its initial value is undefined, and within a scope it is recycled. */
 	temporary(type: ValueType): number {
 		if (!this.#isInScope) return this.local(type);
-		const local = this.#free[type].pop() ?? this.local(type);
+		const known = this.#temporaries[type];
+		const n = this.#taken[type]++;
+		const local = known[n] ?? this.#moreTemporary(type);
 		this.#constancy[local] = CHANGING;
-		this.#scope.push(local);
 		return local;
+	}
+
+	#moreTemporary(type: ValueType): number {
+		const local = this.local(type);
+		this.#temporaries[type].push(local);
+		return local;
+	}
+
+	/** Makes temporaries in advance. */
+	provideTemporaries(type: ValueType, count: number): void {
+		for (let n = 0; n < count; n++) this.#moreTemporary(type);
 	}
 
 	/** A fresh local, zero at function entry; returns its number. */

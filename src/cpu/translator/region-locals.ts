@@ -84,6 +84,8 @@ export abstract class RegionLocals extends Ops {
 		this.#ccOp = f.register("i32");
 		this.#cc = [f.register("i64"), f.register("i64"), f.register("i64")];
 		this.#cc32 = [f.register("i32"), f.register("i32"), f.register("i32")];
+		f.provideTemporaries("i32", 8);
+		f.provideTemporaries("i64", 6);
 	}
 
 	// ---- entry ----
