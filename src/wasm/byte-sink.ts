@@ -81,6 +81,21 @@ export class ByteSink {
 		this.#length += bytes.length;
 	}
 
+	/** A few bytes out of others. */
+	copy(from: Uint8Array, first: number, end: number): void {
+		const count = end - first;
+		if (this.#length + count > this.#bytes.length) this.#grow(count);
+		const bytes = this.#bytes;
+		const to = this.#length - first;
+		for (let i = first; i < end; i++) bytes[to + i] = from[i] as number;
+		this.#length += count;
+	}
+
+	/** What has been written from a position on. */
+	since(first: number): Uint8Array {
+		return this.#bytes.slice(first, this.#length);
+	}
+
 	append(other: ByteSink): void {
 		this.raw(other.#bytes.subarray(0, other.#length));
 	}

@@ -98,6 +98,26 @@ export function apply({ type, bytes }: Stencil, a: Expr, b?: Expr): Expr {
 	return new Expr(type, STENCIL, a, b, undefined, bytes);
 }
 
+/** A local in a role: templates take whatever local plays it elsewhere. Above the local's own number. */
+export const ROLE = 0x1_0000;
+
+/** Reads a local that plays a role (from 0). */
+export function roleGet(type: ValueType, local: number, role: number): Expr {
+	return leaf(type, OP.localGet, (role + 1) * ROLE + local);
+}
+
+/** The local that a `localGet` expression reads. */
+export function localOf(e: Expr): number {
+	return (e.imm as number) % ROLE;
+}
+
+/** Instructions that are constants, but other ones wherever the template is used: this less which of them. */
+export const VARYING = -16;
+
+export function varying(type: "i32" | "i64", which: number, value: number): Expr {
+	return leaf(type, VARYING - which, value);
+}
+
 export function isConst(e: Expr): boolean {
 	return e.op === OP.i32Const || e.op === OP.i64Const;
 }

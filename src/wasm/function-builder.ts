@@ -1,7 +1,8 @@
 import { InternalError } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
-import { codeOf, type Expr, localGet, ON_STACK, onStack, STENCIL, type Stencil } from "./expr.ts";
+import { codeOf, type Expr, localGet, localOf, ON_STACK, onStack, ROLE, STENCIL, type Stencil, VARYING } from "./expr.ts";
 import { OP, type OpName, TYPE_CODE, type ValueType } from "./opcodes.ts";
+import { type Filling, HOLE, Recorder, type Template } from "./template.ts";
 
 /** A place a branch can go: counted from the outermost block, so that it stays valid however deep the code gets. */
 export interface Label {
@@ -51,6 +52,9 @@ export class FunctionBuilder {
 	/** Branches by `brOut`: position of the label, depth there, way. */
 	readonly #waysOut: number[] = [];
 	#depth = 0;
+	/** While a template is being recorded. */
+	#recorder: Recorder | undefined;
+	#recordedFrom = 0;
 
 	constructor(paramTypes: readonly ValueType[], resultType?: ValueType) {
 		this.paramTypes = paramTypes;
@@ -110,6 +114,7 @@ export class FunctionBuilder {
 
 	/** A fresh local, zero at function entry; returns its number. */
 	local(type: ValueType): number {
+		this.spoil();
 		this.#constancy.push(CHANGING);
 		return this.#types.push(type) - 1;
 	}
@@ -129,11 +134,14 @@ export class FunctionBuilder {
 		return localGet(this.localType(local), local);
 	}
 
-	set(local: number, value: Expr): void {
+	/** @param role that the local plays; -1: none */
+	set(local: number, value: Expr, role = -1): void {
 		if (value.type !== this.localType(local)) throw new InternalError(`local ${local} is ${this.localType(local)}, value is ${value.type}`);
 		if (this.#constancy[local] === PINNED) throw new InternalError(`local ${local} holds a value that counts on it`);
 		this.emit(value);
+		const from = this.#code.length;
 		this.#set(local);
+		if (role >= 0) this.#recorder?.hole(from, this.#code.length, HOLE.set, role);
 	}
 
 	#set(local: number): void {
@@ -168,7 +176,7 @@ export class FunctionBuilder {
 
 	/** Evaluates now, once; the returned expression may be used any number of times. */
 	let(value: Expr): Expr {
-		if (value.op === OP.i32Const || value.op === OP.i64Const || this.#isCheap(value)) return value;
+		if (value.op === OP.i32Const || value.op === OP.i64Const || value.op <= VARYING || this.#isCheap(value)) return value;
 		return this.pin(value);
 	}
 
@@ -186,13 +194,13 @@ export class FunctionBuilder {
 	/** Reading it again costs no more than keeping it. */
 	#isCheap(value: Expr): boolean {
 		const whole = value.op === OP.i32WrapI64 ? (value.a as Expr) : value;
-		return whole.op === OP.localGet && this.#constancy[whole.imm as number] !== CHANGING;
+		return whole.op === OP.localGet && this.#constancy[localOf(whole)] !== CHANGING;
 	}
 
 	#lasts(value: Expr): boolean {
 		const { op } = value;
-		if (op === OP.localGet) return this.#constancy[value.imm as number] !== CHANGING;
-		if (op === OP.i32Const || op === OP.i64Const) return true;
+		if (op === OP.localGet) return this.#constancy[localOf(value)] !== CHANGING;
+		if (op === OP.i32Const || op === OP.i64Const || op <= VARYING) return true;
 		if (op === ON_STACK || op === STENCIL || isMemory(op)) return false;
 		return (
 			(value.a === undefined || this.#lasts(value.a)) &&
@@ -260,14 +268,14 @@ export class FunctionBuilder {
 			return;
 		}
 		this.emit(condition);
-		this.#unlikely.push(this.#code.length);
+		this.#hint();
 		this.if(onStack("i32"), then, otherwise);
 	}
 
 	/** A value that is worked out in one of two ways, seldom the first; it is on the stack, for the next expression to use once. */
 	choose(condition: Expr, type: ValueType, then: () => Expr, otherwise: () => Expr): Expr {
 		this.emit(condition);
-		this.#unlikely.push(this.#code.length);
+		this.#hint();
 		this.#code.pair(OP.if, TYPE_CODE[type]);
 		this.#depth++;
 		this.emit(then());
@@ -287,14 +295,23 @@ export class FunctionBuilder {
 	/** The same where a condition holds, which is rare. */
 	brOutIf(way: number, condition: Expr): void {
 		this.emit(condition);
-		this.#unlikely.push(this.#code.length);
+		this.#hint();
 		this.#code.u8(OP.brIf);
 		this.#placeLater(way);
 	}
 
+	/** The branch that follows is hardly ever taken. */
+	#hint(): void {
+		const at = this.#code.length;
+		this.#unlikely.push(at);
+		this.#recorder?.hole(at, at, HOLE.hint, 0);
+	}
+
 	/** Room for two bytes of a label that `wrap` will fill in. */
 	#placeLater(way: number): void {
-		this.#waysOut.push(this.#code.length, this.#depth, way);
+		const at = this.#code.length;
+		this.#waysOut.push(at, this.#depth, way);
+		this.#recorder?.hole(at, at + 2, HOLE.way, this.#depth - this.#recorder.depth);
 		this.#code.pair(0x80, 0);
 	}
 
@@ -359,7 +376,9 @@ export class FunctionBuilder {
 	call(functionIndex: number, args: readonly Expr[], drop = false): void {
 		for (const arg of args) this.emit(arg);
 		this.#code.u8(OP.call);
+		const from = this.#code.length;
 		this.#code.u32(functionIndex);
+		this.#recorder?.hole(from, this.#code.length, HOLE.callee, functionIndex);
 		if (drop) this.#code.u8(OP.drop);
 	}
 
@@ -436,12 +455,39 @@ export class FunctionBuilder {
 			}
 		}
 		const opcode = e.op;
-		if (opcode === OP.localGet) this.#get(e.imm as number);
-		else if (e.imm === undefined) {
+		if (opcode === OP.localGet) {
+			const local = e.imm as number;
+			if (local < ROLE) this.#get(local);
+			else this.#getRole(local);
+		} else if (e.imm === undefined) {
 			if (opcode === ON_STACK) return;
 			if (opcode < 0x100) this.#code.u8(opcode);
 			else this.#opcode(opcode);
-		} else this.#withImmediate(opcode, e.imm);
+		} else if (opcode <= VARYING) this.#varying(e);
+		else this.#withImmediate(opcode, e.imm);
+	}
+
+	#getRole(local: number): void {
+		const from = this.#code.length;
+		this.#get(local % ROLE);
+		this.#recorder?.hole(from, this.#code.length, HOLE.get, Math.floor(local / ROLE) - 1);
+	}
+
+	/** A constant that templates leave open. */
+	#varying(e: Expr): void {
+		const from = this.#code.length;
+		this.#constant(e.type, e.imm as number);
+		this.#recorder?.hole(from, this.#code.length, e.type === "i64" ? HOLE.constant64 : HOLE.constant32, VARYING - e.op);
+	}
+
+	#constant(type: ValueType, value: number): void {
+		if (type === "i64") {
+			this.#code.u8(OP.i64Const);
+			this.#code.s64(value);
+		} else {
+			this.#code.u8(OP.i32Const);
+			this.#code.s32(value);
+		}
 	}
 
 	#withImmediate(opcode: number, imm: number | bigint | Uint8Array): void {
@@ -488,6 +534,64 @@ export class FunctionBuilder {
 	discard(): void {
 		giveBack(this.#code);
 		if (this.#start !== undefined) giveBack(this.#start);
+	}
+
+	// ---- templates ----
+
+	/** What is written from here to `recorded` is kept as a template. */
+	record(): void {
+		this.#recorder = new Recorder(this.#code.length, this.#depth);
+		this.#recordedFrom = this.#code.length;
+		// Elsewhere something else will have been set before it.
+		this.#setEnd = -1;
+	}
+
+	/** What is being recorded could not be used elsewhere. */
+	spoil(): void {
+		if (this.#recorder !== undefined) this.#recorder.isSpoilt = true;
+	}
+
+	/** Ends recording; undefined: what was written could not be used elsewhere. */
+	recorded(): Template | undefined {
+		const recorder = this.#recorder as Recorder;
+		this.#recorder = undefined;
+		return recorder.isSpoilt ? undefined : recorder.finish(this.#code.since(this.#recordedFrom));
+	}
+
+	/** Writes a template's code. */
+	replay({ bytes, holes }: Template, filling: Filling): void {
+		const code = this.#code;
+		let at = 0;
+		for (let i = 0; i < holes.length; i += 3) {
+			const position = holes[i] as number;
+			if (position > at) code.copy(bytes, at, position);
+			at = position;
+			const argument = holes[i + 2] as number;
+			switch (holes[i + 1]) {
+				case HOLE.get:
+					this.#get(filling.local(argument));
+					break;
+				case HOLE.set:
+					this.#set(filling.local(argument));
+					break;
+				case HOLE.constant32:
+					this.#constant("i32", filling.constant(argument));
+					break;
+				case HOLE.constant64:
+					this.#constant("i64", filling.constant(argument));
+					break;
+				case HOLE.way:
+					this.#waysOut.push(code.length, this.#depth + argument, filling.way());
+					code.pair(0x80, 0);
+					break;
+				case HOLE.callee:
+					code.u32(filling.callee(argument));
+					break;
+				default:
+					this.#unlikely.push(code.length);
+			}
+		}
+		if (bytes.length > at) code.copy(bytes, at, bytes.length);
 	}
 
 	/** What is written meanwhile comes before everything else. */

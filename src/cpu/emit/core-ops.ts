@@ -180,6 +180,7 @@ export abstract class CoreOps {
 
 	/** Whether a check that nothing within a block can undo has yet to be made; asking is promising to make it now. */
 	mustAssure(what: string): boolean {
+		this.f.spoil();
 		if (this.#assured.has(what)) return false;
 		this.#assured.add(what);
 		return true;

@@ -211,15 +211,19 @@ class RegionEmitter {
 			this.#n = n;
 			this.#hasBranched = false;
 			this.#f.beginScope();
-			(shapes[n] as Shape).meaning.emit(ops);
-			// What a branch leads to is emitted inside it, by the same `ops`: by now its fields tell of other instructions.
-			if (this.#hasBranched) {
+			const shape = shapes[n] as Shape;
+			if (insn.row.flow === "none") {
+				const isKnown = ops.emitInsn(shape);
 				this.#f.endScope();
-				return;
+				if (!isKnown) this.#check(shape);
+			} else {
+				shape.meaning.emit(ops);
+				// What a branch leads to is emitted inside it, by the same `ops`: by now its fields tell of other instructions.
+				if (!this.#hasBranched && !ops.isEnded) ops.commit();
+				this.#f.endScope();
+				if (this.#hasBranched) return;
+				this.#check(shape);
 			}
-			if (!ops.isEnded) ops.commit();
-			this.#f.endScope();
-			this.#check(shapes[n] as Shape);
 			if (ops.isEnded) return;
 		}
 		this.#flagsAfter[block.order] = ops.knowledge;

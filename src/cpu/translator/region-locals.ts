@@ -1,15 +1,35 @@
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, loadOp, localOf, op, roleGet, varying } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { OP } from "../../wasm/opcodes.ts";
-import type { RegOperand } from "../../x86/decode/insn.ts";
+import type { Filling } from "../../wasm/template.ts";
+import type { MemOperand, RegOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import { condition, type FlagSource, flagImage, type Width } from "../emit/condition.ts";
 import { type Callables, type GprRef, Ops, type QueuedWrite } from "../emit/ops.ts";
+import { memoryOperand } from "../interpreter/record.ts";
 import { ccOp, type FlagKind } from "../state/flags.ts";
 import { at, MODE } from "../state/layout.ts";
-import { type Effects, noEffects } from "./effects.ts";
+import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
 import { afterMemory, copyState, type FlowState, type RegionUse } from "./region-flow.ts";
-import { type DirtyFlags, ExitSites, WaysOut } from "./region-sites.ts";
+import { type DirtyFlags, ExitSites, formOf, WaysOut } from "./region-sites.ts";
+import type { Shape } from "./shapes.ts";
+import { BASE_ROLE, DISPLACEMENT, type InsnTemplate, isAliased, MAX_TEMPLATES, nameCallees, SITE, templateKey } from "./templates.ts";
+
+/** Callables that know what they have been asked for. */
+class NamedCalls implements Callables {
+	readonly #calls: Callables;
+	readonly names: string[] = [];
+
+	constructor(calls: Callables) {
+		this.#calls = calls;
+	}
+
+	index(name: string): number {
+		const index = this.#calls.index(name);
+		this.names[index] = name;
+		return index;
+	}
+}
 
 /** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
 export type FlagKnowledge = FlagSource | undefined;
@@ -23,7 +43,7 @@ export interface RegionPoint {
  * A region's registers and flags: they live in locals. `state` says at each point which of them the state block does not know,
  * so that a way out stores those and no others.
  */
-export abstract class RegionLocals extends Ops {
+export abstract class RegionLocals extends Ops implements Filling {
 	/** What holds at this point; the emitter sets it at each block's start. */
 	readonly state: FlowState;
 	/** What the running instruction has done so far. */
@@ -31,6 +51,13 @@ export abstract class RegionLocals extends Ops {
 	/** Offset of the instruction from the region's entry; instructions of its block not yet run, itself included. */
 	delta = 0;
 	left = 0;
+	/** The instruction is being recorded as a template; it looks at what is known of the flags; it writes a register and then reads more. */
+	#isRecording = false;
+	#looksAtFlags = false;
+	#needsDistinct = false;
+	/** The template that is being written. */
+	#replayed!: InsnTemplate;
+	readonly #touched: Touched = { gprRead: 0, gprWritten: 0, gprAlways: 0, xmmRead: 0, xmmWritten: 0, xmmAlways: 0 };
 	/** Nothing looks at the flags between this instruction and one that sets them all. */
 	areFlagsDead = false;
 	readonly budget: number;
@@ -67,7 +94,7 @@ export abstract class RegionLocals extends Ops {
 
 	constructor(calls: Callables, modeKey: number, use: RegionUse, state: FlowState) {
 		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
-		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
+		super(f, f.param(0), new NamedCalls(calls), { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
 		this.#use = use;
 		this.state = { ...state };
 		const mode = modeKey & MODE.codeMask;
@@ -86,6 +113,100 @@ export abstract class RegionLocals extends Ops {
 		this.#cc32 = [f.register("i32"), f.register("i32"), f.register("i32")];
 		f.provideTemporaries("i32", 8);
 		f.provideTemporaries("i64", 6);
+	}
+
+	// ---- templates ----
+
+	/** Emits an instruction that does not end its block, by its template if there is one. Returns whether it was; then effects are known. */
+	emitInsn(shape: Shape): boolean {
+		const form = shape.looksAtFlags ? formOf(this.#known) : 0;
+		const key = templateKey(this.insn, this.areFlagsDead, form);
+		if (key >= 0) {
+			const template = shape.templates.get(key);
+			if (template !== undefined && template !== "spoilt" && !(template.needsDistinct && isAliased(this.insn, shape.effects))) {
+				this.#replay(template, shape.effects);
+				return true;
+			}
+			if (template === undefined && shape.templates.size < MAX_TEMPLATES && !isAliased(this.insn, shape.effects)) {
+				this.#record(shape, key);
+				return false;
+			}
+		}
+		shape.meaning.emit(this);
+		if (!this.isEnded) this.commit();
+		return false;
+	}
+
+	#record(shape: Shape, key: number): void {
+		this.#isRecording = true;
+		this.#looksAtFlags = this.#needsDistinct = false;
+		this.f.record();
+		shape.meaning.emit(this);
+		if (!this.isEnded) this.commit();
+		const code = this.f.recorded();
+		this.#isRecording = false;
+		if (this.#looksAtFlags && !shape.looksAtFlags) {
+			// Its templates hang on the flags, as it turns out; this one will be made again.
+			shape.looksAtFlags = true;
+			shape.templates.clear();
+			return;
+		}
+		if (code === undefined || this.isEnded || this.effects.isInMemory) {
+			shape.templates.set(key, "spoilt");
+			return;
+		}
+		const named = nameCallees(code, (index) => (this.calls as NamedCalls).names[index] as string);
+		const known = this.effects.flags === "always" ? this.#known : undefined;
+		shape.templates.set(key, { ...named, known, needsDistinct: this.#needsDistinct });
+	}
+
+	#replay(template: InsnTemplate, effects: Effects): void {
+		this.#replayed = template;
+		this.f.replay(template.code, this);
+		this.#applyEffects(effects, template.known);
+	}
+
+	local(role: number): number {
+		if (role >= BASE_ROLE) {
+			const { base, index } = memoryOperand(this.insn) as MemOperand;
+			return this.#gprLocals[role === BASE_ROLE ? base : index] as number;
+		}
+		const { cls, index } = this.insn.operands[role] as RegOperand;
+		return cls === "xmm" ? this.#xmmLocal(index) : (this.#gprLocals[index] as number);
+	}
+
+	constant(which: number): number {
+		if (which >= SITE) return this.sites.push(which - SITE, this.delta, this.left);
+		const mem = memoryOperand(this.insn) as MemOperand;
+		return mem.ripRelative ? this.delta + this.insn.lengthBytes + mem.disp : mem.disp;
+	}
+
+	way(): number {
+		return this.#wayOut("leaving");
+	}
+
+	callee(recorded: number): number {
+		return this.calls.index(this.#replayed.callees[recorded] as string);
+	}
+
+	/** What an instruction of these effects leaves behind. */
+	#applyEffects(effects: Effects, known: FlagSource | undefined): void {
+		const { state } = this;
+		const touched = this.#touched;
+		resolve(effects, this.insn, touched);
+		this.#gprWanted |= (touched.gprRead | (touched.gprWritten & ~touched.gprAlways)) & ~state.gprHeld;
+		this.#xmmWanted |= (touched.xmmRead | (touched.xmmWritten & ~touched.xmmAlways)) & ~state.xmmHeld;
+		state.gprDirty |= touched.gprWritten;
+		state.gprHeld |= touched.gprAlways;
+		state.xmmDirty |= touched.xmmWritten;
+		state.xmmHeld |= touched.xmmAlways;
+		if (effects.flags === "none") return;
+		this.#known = known;
+		if (effects.flags === "always") state.flags = "locals";
+		else {
+			if (state.flags === "memory") state.flags = "either";
+			if (state.flags === "either") this.#areFlagsWanted = true;
+		}
 	}
 
 	// ---- entry ----
@@ -202,12 +323,14 @@ export abstract class RegionLocals extends Ops {
 
 	/** Everything that the state block does not know goes there. The state stays as it is: this is a way out, or a copy. */
 	protected spill(): void {
+		this.f.spoil();
 		if (this.isInMemory) return;
 		this.#wantDirty();
 		this.#store(this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
 	}
 
 	protected spillFlags(): void {
+		this.f.spoil();
 		if (this.isInMemory) return;
 		this.#wantDirty();
 		this.#store(0, 0, this.#dirtyFlags());
@@ -231,7 +354,8 @@ export abstract class RegionLocals extends Ops {
 
 	/** Settles what `leave` would leave with; returns the way out to branch to. */
 	protected prepareLeaving(code: number, delta = this.delta, refund = this.left): number {
-		this.f.set(this.#exitSite, i32(this.sites.push(code, delta, refund)));
+		const site = this.sites.push(code, delta, refund);
+		this.f.set(this.#exitSite, this.#isRecording ? varying("i32", SITE + code, site) : i32(site));
 		return this.#wayOut("leaving");
 	}
 
@@ -277,6 +401,11 @@ export abstract class RegionLocals extends Ops {
 		return "index" in ref ? ref.index : (this.insn.operands[ref.operand] as RegOperand).index;
 	}
 
+	/** The role of the register in a template; −1: none, it is this one everywhere. */
+	#role(ref: GprRef): number {
+		return this.#isRecording && "operand" in ref ? ref.operand : -1;
+	}
+
 	#isHigh(ref: GprRef): boolean {
 		return "operand" in ref && (this.insn.operands[ref.operand] as RegOperand).cls === "gpr8h";
 	}
@@ -286,12 +415,18 @@ export abstract class RegionLocals extends Ops {
 			if ("index" in ref) this.effects.gprRead |= 1 << ref.index;
 			else this.effects.operandsRead |= 1 << ref.operand;
 		}
-		return this.#part(this.#gpr(this.#number(ref)), width, this.#isHigh(ref));
+		return this.#part(this.#gpr(this.#number(ref), this.#role(ref)), width, this.#isHigh(ref));
 	}
 
 	/** A part of the memory operand's address. */
-	protected addressPart(index: number, width: 32 | 64): Expr {
-		return this.#part(this.#gpr(index), width, false);
+	protected addressPart(index: number, width: 32 | 64, role: number): Expr {
+		return this.#part(this.#gpr(index, this.#isRecording ? role : -1), width, false);
+	}
+
+	/** The memory operand's displacement, or the like. */
+	protected displacement(type: "i32" | "i64", value: number): Expr {
+		if (this.#isRecording && value !== 0) return varying(type, DISPLACEMENT, value);
+		return type === "i64" ? i64(value) : i32(value);
 	}
 
 	#part(whole: Expr, width: Width, isHigh: boolean): Expr {
@@ -303,11 +438,12 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	/** A whole register, of `registerType`. */
-	#gpr(index: number): Expr {
+	#gpr(index: number, role: number): Expr {
 		if (this.isInMemory) return loadOp(this.#gprLoad, this.cpu, at("gpr", index));
 		const bit = 1 << index;
 		if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
-		return this.f.get(this.#gprLocals[index] as number);
+		const local = this.#gprLocals[index] as number;
+		return role < 0 ? this.f.get(local) : roleGet(this.registerType, local, role);
 	}
 
 	protected gprSet(ref: GprRef, width: Width, value: Expr): void {
@@ -331,7 +467,7 @@ export abstract class RegionLocals extends Ops {
 			f.store("i64Store", this.cpu, whole.type === "i64" ? whole : op("i64ExtendI32U", whole), at("gpr", index));
 			return;
 		}
-		f.set(this.#gprLocals[index] as number, whole);
+		f.set(this.#gprLocals[index] as number, whole, this.#role(ref));
 		const bit = 1 << index;
 		if ("index" in ref) this.effects.gprWritten |= bit;
 		else this.effects.operandsWritten |= 1 << ref.operand;
@@ -361,6 +497,10 @@ export abstract class RegionLocals extends Ops {
 		if ("index" in ref) this.effects.xmmRead |= bit;
 		else this.effects.operandsRead |= 1 << ref.operand;
 		if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
+		const role = this.#role(ref);
+		if (role >= 0) return roleGet("v128", this.#xmmLocal(index), role);
+		// Its local may be another one in another region.
+		this.f.spoil();
 		return this.f.get(this.#xmmLocal(index));
 	}
 
@@ -370,7 +510,9 @@ export abstract class RegionLocals extends Ops {
 			this.f.store("v128Store", this.cpu, value, at("xmm", index));
 			return;
 		}
-		this.f.set(this.#xmmLocal(index), value);
+		const role = this.#role(ref);
+		if (role < 0) this.f.spoil();
+		this.f.set(this.#xmmLocal(index), value, role);
 		const bit = 1 << index;
 		if ("index" in ref) this.effects.xmmWritten |= bit;
 		else this.effects.operandsWritten |= 1 << ref.operand;
@@ -444,6 +586,7 @@ export abstract class RegionLocals extends Ops {
 
 	protected override untangle(writes: readonly QueuedWrite[]): void {
 		if (this.isInMemory) return;
+		for (let n = 0; n < writes.length - 1; n++) if (writes[n]?.register !== undefined) this.#needsDistinct = true;
 		for (let n = 1; n < writes.length; n++) {
 			const write = writes[n] as QueuedWrite;
 			for (let earlier = 0; earlier < n; earlier++) {
@@ -473,6 +616,7 @@ export abstract class RegionLocals extends Ops {
 
 	/** Puts known flags into the form that every way to a place can have: before ways come together. */
 	generaliseFlags(): void {
+		this.#looksAtFlags = true;
 		const known = this.#known;
 		if (known === undefined || this.state.flags === "memory" || this.isInMemory) return;
 		this.f.set(this.#ccOp, i32(ccOp(known.kind, known.width)));
@@ -485,6 +629,7 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	condition(cc: number): Expr {
+		this.#looksAtFlags = true;
 		if (!this.isInMemory && this.#known !== undefined) return condition(this.#known, cc);
 		this.spillFlags();
 		const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);
@@ -492,6 +637,7 @@ export abstract class RegionLocals extends Ops {
 	}
 
 	arithmeticFlags(): Expr {
+		this.#looksAtFlags = true;
 		if (!this.isInMemory && this.#known !== undefined) return this.f.let(flagImage(this.#known));
 		this.spillFlags();
 		return this.core("arithmeticFlags", "i32", this.cpu);
@@ -514,7 +660,7 @@ function inputOf(source: FlagSource, n: number): Expr {
 }
 
 function readsLocals(e: Expr, first: number, last: number): boolean {
-	if (e.op === OP.localGet) return (e.imm as number) >= first && (e.imm as number) <= last;
+	if (e.op === OP.localGet) return localOf(e) >= first && localOf(e) <= last;
 	return (
 		(e.a !== undefined && readsLocals(e.a, first, last)) ||
 		(e.b !== undefined && readsLocals(e.b, first, last)) ||

@@ -5,6 +5,7 @@ import { memoryOperand } from "../interpreter/record.ts";
 import { FROM_REGION } from "../mmu/mmu.ts";
 import { at, EXIT } from "../state/layout.ts";
 import { RegionLocals } from "./region-locals.ts";
+import { BASE_ROLE, INDEX_ROLE } from "./templates.ts";
 
 /** The translator's reading: operands are constants, registers and flags live in locals from the region's entry to its exits. */
 export class RegionOps extends RegionLocals {
@@ -21,6 +22,7 @@ export class RegionOps extends RegionLocals {
 	// ---- operands ----
 
 	index(n: number): Expr {
+		this.f.spoil();
 		return i32((this.insn.operands[n] as RegOperand).index);
 	}
 
@@ -31,6 +33,7 @@ export class RegionOps extends RegionLocals {
 	}
 
 	secondImmediate(n: number): Expr {
+		this.f.spoil();
 		const operand = this.insn.operands[n];
 		if (operand?.kind === "far") return i32(operand.selector);
 		return i32((operand as ImmOperand).value);
@@ -41,23 +44,23 @@ export class RegionOps extends RegionLocals {
 		if (mem === undefined) throw new Error(`${this.insn.mnemonic} has no memory operand`);
 		if (!this.isInMemory) this.effects.readsAddress = true;
 		if (mem.ripRelative) {
-			const next = this.ripAt(i32(this.delta + this.insn.lengthBytes));
-			const sum = op("i64Add", next, i64(mem.disp));
+			const sum = op("i64Add", this.ripAt(i32(0)), this.displacement("i64", this.delta + this.insn.lengthBytes + mem.disp));
 			return mem.addrBits === 32 ? op("i64And", sum, i64(0xffff_ffff)) : sum;
 		}
 		if (mem.addrBits === 64) {
-			const base = mem.base < 0 ? i64(0) : this.addressPart(mem.base, 64);
-			const sum = mem.index < 0 ? base : op("i64Add", base, op("i64Shl", this.addressPart(mem.index, 64), i64(mem.scale)));
-			return op("i64Add", sum, i64(mem.disp));
+			const base = mem.base < 0 ? i64(0) : this.addressPart(mem.base, 64, BASE_ROLE);
+			const sum = mem.index < 0 ? base : op("i64Add", base, op("i64Shl", this.addressPart(mem.index, 64, INDEX_ROLE), i64(mem.scale)));
+			return op("i64Add", sum, this.displacement("i64", mem.disp));
 		}
-		const base = mem.base < 0 ? i32(0) : this.addressPart(mem.base, 32);
-		const sum = mem.index < 0 ? base : op("i32Add", base, op("i32Shl", this.addressPart(mem.index, 32), i32(mem.scale)));
-		const offset = op("i32Add", sum, i32(mem.disp | 0));
+		const base = mem.base < 0 ? i32(0) : this.addressPart(mem.base, 32, BASE_ROLE);
+		const sum = mem.index < 0 ? base : op("i32Add", base, op("i32Shl", this.addressPart(mem.index, 32, INDEX_ROLE), i32(mem.scale)));
+		const offset = op("i32Add", sum, this.displacement("i32", mem.disp | 0));
 		const cut = mem.addrBits === 16 ? op("i32And", offset, i32(0xffff)) : offset;
 		return this.is64 ? op("i64ExtendI32U", cut) : cut;
 	}
 
 	baseIsStackPointer(_n: number): Expr {
+		this.f.spoil();
 		return i32(memoryOperand(this.insn)?.base === 4 ? 1 : 0);
 	}
 
@@ -76,10 +79,12 @@ export class RegionOps extends RegionLocals {
 	// ---- control ----
 
 	rip(): Expr {
+		this.f.spoil();
 		return this.f.let(this.ripAt(i32(this.delta)));
 	}
 
 	nextRip(): Expr {
+		this.f.spoil();
 		return this.f.let(this.ripAt(i32(this.delta + this.insn.lengthBytes)));
 	}
 
@@ -97,6 +102,7 @@ export class RegionOps extends RegionLocals {
 	}
 
 	branch(n: number, condition?: Expr): void {
+		this.f.spoil();
 		this.checkBranch(n, condition);
 		// It is looked at when the registers have been set.
 		if (condition !== undefined && this.hasQueued) condition = this.f.pin(condition);
@@ -126,6 +132,7 @@ export class RegionOps extends RegionLocals {
 	}
 
 	jump(target: Expr, kind?: "call" | "return"): void {
+		this.f.spoil();
 		this.checkTarget(target);
 		this.f.set(this.exitTarget, this.cut(target));
 		this.commit();
@@ -140,6 +147,7 @@ export class RegionOps extends RegionLocals {
 	}
 
 	system(name: string, ...args: Expr[]): void {
+		this.f.spoil();
 		const f = this.f;
 		const pinned = args.map((arg) => f.let(arg));
 		this.spill();
@@ -161,14 +169,17 @@ export class RegionOps extends RegionLocals {
 	}
 
 	length(): Expr {
+		this.f.spoil();
 		return i32(this.insn.lengthBytes);
 	}
 
 	modrm(): Expr {
+		this.f.spoil();
 		return i32(this.insn.modrm);
 	}
 
 	inMemory(body: (iterate: (count?: Expr) => void) => void): void {
+		this.f.spoil();
 		const f = this.f;
 		this.throughMemory(() =>
 			body((count) => {

@@ -110,7 +110,8 @@ function isPart(part: WayOut, whole: WayOut): boolean {
 	);
 }
 
-function formOf(flags: DirtyFlags): number {
+/** The form of dirty flags as a number below 64. */
+export function formOf(flags: DirtyFlags): number {
 	return flags === undefined ? 0 : flags === "any" ? 1 : 2 + ccOp(flags.kind, flags.width);
 }
 

@@ -5,12 +5,17 @@ import { MODE } from "../state/layout.ts";
 import { type Effects, noEffects } from "./effects.ts";
 import { atEntry } from "./region-flow.ts";
 import { RegionOps } from "./region-ops.ts";
+import type { InsnTemplate } from "./templates.ts";
 
 /** What holds of all instructions of one shape. */
 export interface Shape {
 	readonly meaning: BoundMeaning;
 	effects: Effects;
 	readonly flagUse: FlagUse;
+	/** By `templateKey`. */
+	readonly templates: Map<number, InsnTemplate | "spoilt">;
+	/** The code hangs on what is known of the flags. */
+	looksAtFlags: boolean;
 	/** Where the immediate decides: by its value. */
 	byImmediate: Map<number, Shape> | undefined;
 }
@@ -55,14 +60,15 @@ export class ShapeTable {
 		let shape = shapes.get(key);
 		if (shape === undefined) {
 			const meaning = meaningOf(insn) as BoundMeaning;
-			shape = { meaning, flagUse: flagUse(insn), effects: observe(insn, modeKey, meaning), byImmediate: undefined };
+			const effects = observe(insn, modeKey, meaning);
+			shape = { meaning, flagUse: flagUse(insn), effects, templates: new Map(), looksAtFlags: false, byImmediate: undefined };
 			shapes.set(key, shape);
 		}
 		if (shape.byImmediate === undefined) return shape;
 		const immediate = lastImmediate(insn) as number;
 		let variant = shape.byImmediate.get(immediate);
 		if (variant === undefined) {
-			variant = { ...shape, effects: observe(insn, modeKey, shape.meaning), byImmediate: undefined };
+			variant = { ...shape, effects: observe(insn, modeKey, shape.meaning), templates: new Map(), byImmediate: undefined };
 			shape.byImmediate.set(immediate, variant);
 		}
 		return variant;
@@ -70,6 +76,7 @@ export class ShapeTable {
 
 	/** An instruction of that shape, emitted where it stands, has had other effects than expected: its immediate makes the difference. */
 	correct(shape: Shape, insn: Insn, effects: Effects): void {
+		shape.templates.clear();
 		if (lastImmediate(insn) === undefined) shape.effects = { ...effects };
 		else shape.byImmediate ??= new Map();
 	}

@@ -1,0 +1,97 @@
+import { HOLE, type Template } from "../../wasm/template.ts";
+import type { Insn } from "../../x86/decode/insn.ts";
+import type { FlagSource } from "../emit/condition.ts";
+import { memoryOperand } from "../interpreter/record.ts";
+import type { Effects } from "./effects.ts";
+
+/** Roles that registers play in an instruction: operand n (n < 4), base and index of the memory operand. */
+export const BASE_ROLE = 4;
+export const INDEX_ROLE = 5;
+
+/** Constants that differ between instructions with the same template: displacement, and what `exitSite` is set to (by EXIT code). */
+export const DISPLACEMENT = 0;
+export const SITE = 1;
+
+/** What an instruction became, for all that differ from it in nothing but registers, displacement and place. */
+export interface InsnTemplate {
+	readonly code: Template;
+	/** Functions called, by what the code's holes call them. */
+	readonly callees: readonly string[];
+	/** Flags' inputs after it, if it sets them whatever happens. */
+	readonly known: FlagSource | undefined;
+	/** It writes a register before it has read everything: its registers must all be different. */
+	readonly needsDistinct: boolean;
+}
+
+/** So many of one shape: beyond that the immediates are too many for any of them to come again soon. */
+export const MAX_TEMPLATES = 200;
+
+const NO_IMMEDIATE = 0x180;
+
+/**
+ * What else, besides the shape, decides how an instruction is emitted: its immediate, the form of its address, and what is known of the
+ * flags. −1: it is emitted by itself.
+ */
+export function templateKey(insn: Insn, areFlagsDead: boolean, flagForm: number): number {
+	const { operands } = insn;
+	let immediate = NO_IMMEDIATE;
+	for (let n = 0; n < operands.length; n++) {
+		const operand = operands[n] as Insn["operands"][number];
+		if (operand.kind === "reg" || operand.kind === "mem") continue;
+		// Two immediates, far pointers and the like are rare; large immediates hardly ever the same.
+		if (operand.kind !== "imm" || immediate !== NO_IMMEDIATE || operand.value < -128 || operand.value > 255) return -1;
+		immediate = operand.value + 128;
+	}
+	const form = addressForm(insn);
+	if (form < 0) return -1;
+	return ((immediate * 256 + form) * 2 + (areFlagsDead ? 1 : 0)) * 64 + flagForm;
+}
+
+/** The form of the memory operand's address, below 256: which parts it has. */
+function addressForm(insn: Insn): number {
+	const mem = memoryOperand(insn);
+	if (mem === undefined) return 255;
+	const { base, index, scale, disp, seg, ripRelative, addrBits } = mem;
+	if (addrBits === 16 || disp !== (disp | 0)) return -1;
+	if (ripRelative) return addrBits === 64 ? seg : -1;
+	if (base < 0 && index < 0) return -1;
+	const parts = (index < 0 ? 0 : 4 + scale) + (base < 0 ? 0 : 8) + (disp === 0 ? 0 : 16);
+	return parts * 8 + seg;
+}
+
+/** Whether a register plays two roles, or one that the meaning names itself. */
+export function isAliased(insn: Insn, effects: Effects): boolean {
+	let gpr = effects.gprRead | effects.gprWritten;
+	let xmm = 0;
+	let isAliased = false;
+	const take = (index: number) => {
+		if (index < 0) return;
+		if (((gpr >> index) & 1) !== 0) isAliased = true;
+		gpr |= 1 << index;
+	};
+	const { operands } = insn;
+	for (let n = 0; n < operands.length; n++) {
+		const operand = operands[n] as Insn["operands"][number];
+		if (operand.kind !== "reg") continue;
+		if (operand.cls === "gpr" || operand.cls === "gpr8h") take(operand.index);
+		else if (operand.cls === "xmm") {
+			if (((xmm >> operand.index) & 1) !== 0) isAliased = true;
+			xmm |= 1 << operand.index;
+		}
+	}
+	const mem = effects.readsAddress ? memoryOperand(insn) : undefined;
+	if (mem !== undefined) {
+		take(mem.base);
+		take(mem.index);
+	}
+	return isAliased;
+}
+
+/** Calls functions by name in the holes of a template that has their numbers. */
+export function nameCallees({ bytes, holes }: Template, nameOf: (index: number) => string): { code: Template; callees: string[] } {
+	const named = [...holes];
+	const callees: string[] = [];
+	for (let i = 0; i < named.length; i += 3)
+		if (named[i + 1] === HOLE.callee) named[i + 2] = callees.push(nameOf(named[i + 2] as number)) - 1;
+	return { code: { bytes, holes: named }, callees };
+}
