@@ -83,6 +83,8 @@ export class FunctionBuilder {
 	/** From here to `endScope`, temporaries are recycled: nothing may keep them beyond. Keeps big functions' local counts small. */
 	beginScope(): void {
 		this.#isInScope = true;
+		// What is written in a scope must not hang on what stands before it.
+		this.#setEnd = -1;
 		const taken = this.#taken;
 		taken.i32 = taken.i64 = taken.f32 = taken.f64 = taken.v128 = 0;
 	}
@@ -542,7 +544,6 @@ export class FunctionBuilder {
 	record(): void {
 		this.#recorder = new Recorder(this.#code.length, this.#depth);
 		this.#recordedFrom = this.#code.length;
-		// Elsewhere something else will have been set before it.
 		this.#setEnd = -1;
 	}
 
@@ -561,6 +562,7 @@ export class FunctionBuilder {
 	/** Writes a template's code. */
 	replay({ bytes, holes }: Template, filling: Filling): void {
 		const code = this.#code;
+		this.#setEnd = -1;
 		let at = 0;
 		for (let i = 0; i < holes.length; i += 3) {
 			const position = holes[i] as number;

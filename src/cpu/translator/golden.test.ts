@@ -16,6 +16,7 @@ import { noEffects } from "./effects.ts";
 import { emitRegion } from "./emit-region.ts";
 import { CodeFixture } from "./fixture.ts";
 import { atEntry } from "./region-flow.ts";
+import type { RegionGraph } from "./region-graph.ts";
 import { RegionOps } from "./region-ops.ts";
 import { ShapeTable } from "./shapes.ts";
 
@@ -67,6 +68,13 @@ function instruction(hex: string, modeKey: number): string {
 	return `; ${hex}  ${disassembleInsn(insn)}\n${calls.text(ops.f.bytes())}`;
 }
 
+function emit(title: string, graph: RegionGraph, shapes: ShapeTable) {
+	const calls = new NamedCalls();
+	const emitted = emitRegion(graph, calls, shapes, 7);
+	if (emitted === undefined) throw new Error(`${title}: not translated`);
+	return { emitted, calls, text: calls.text(emitted.code.bytes()) };
+}
+
 function region(title: string, hex: string, modeKey: number): string {
 	const code = bytesOf(hex);
 	const graph = new CodeFixture(code).graph(0, modeKey);
@@ -77,10 +85,10 @@ function region(title: string, hex: string, modeKey: number): string {
 		listing.push(`;   ${at.toString(16).padStart(2, "0")}  ${disassembleInsn(insn)}`);
 		at += insn.lengthBytes;
 	}
-	const calls = new NamedCalls();
-	const emitted = emitRegion(graph, calls, new ShapeTable(), 7);
-	if (emitted === undefined) throw new Error(`${title}: not translated`);
-	const text = calls.text(emitted.code.bytes());
+	const shapes = new ShapeTable();
+	const { emitted, calls, text } = emit(title, graph, shapes);
+	// The second time everything that can be is written by templates.
+	expect(emit(title, graph, shapes).text, title).toBe(text);
 	const heading = `; ${title}: ${graph.insnCount} instructions, ${emitted.code.length} bytes`;
 	calls.module.add(7, emitted.code, title);
 	// Throws where it is not valid.
