@@ -59,6 +59,22 @@ defineCore("dispatch", ["i32", "i32"], "i32", (f, calls) => {
 	f.unreachable();
 });
 
+/**
+ * A region's computed transfer leads to an address that is not canonical: it has never happened, and faults. (cpu, twice what it moved
+ * RSP by, plus 1) → exit; rip is that of the instruction, whose charge is given back.
+ */
+defineCore("takeBack", ["i32", "i32"], "i32", (f) => {
+	const cpu = f.param(0);
+	const moved = op("i64ExtendI32S", op("i32ShrS", f.param(1), i32(1)));
+	f.store("i64Store", cpu, op("i64Sub", loadOp("i64Load", cpu, at("gpr", 4)), moved), at("gpr", 4));
+	f.store("i32Store", cpu, op("i32Add", loadOp("i32Load", cpu, at("budget")), i32(1)), at("budget"));
+	f.store("i32Store", cpu, i32(0), at("exitRecord"));
+	f.store("i32Store", cpu, i32(13), at("faultVector"));
+	f.store("i32Store", cpu, i32(0), at("faultErrorCode"));
+	f.return(i32(EXIT.fault));
+	f.unreachable();
+});
+
 const leaveToRunLoop = (f: FunctionBuilder) => f.return(i32(EXIT.lookup));
 
 /** Number of the physical page that `linear`'s page is fetched from. `user`: 1 at CPL 3. Leaves where that takes more than a simple walk. */

@@ -1,8 +1,8 @@
-import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, op } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import { dispatchTo } from "../core/find-code.ts";
 import { type Callables, isNonCanonical } from "../emit/ops.ts";
-import { at, EXIT, MODE } from "../state/layout.ts";
+import { EXIT, MODE } from "../state/layout.ts";
 import { dominates } from "./dominators.ts";
 import { areEqual, forget, noEffects } from "./effects.ts";
 import { RegionFlow } from "./region-flow.ts";
@@ -122,15 +122,9 @@ class RegionEmitter {
 		const ops = this.#ops;
 		const f = this.#f;
 		const undo = f.get(ops.exitUndo);
-		f.if(op("i32And", isNonCanonical(target), undo), () => {
-			const moved = op("i64ExtendI32S", op("i32ShrS", undo, i32(1)));
-			f.store("i64Store", ops.cpu, op("i64Sub", loadOp("i64Load", ops.cpu, at("gpr", 4)), moved), at("gpr", 4));
-			f.store("i32Store", ops.cpu, op("i32Add", f.get(ops.budget), i32(1)), at("budget"));
+		f.ifRarely(op("i32And", isNonCanonical(target), undo), () => {
 			ops.storeRip(f, ops.ripAt(f.get(ops.exitDelta)));
-			f.store("i32Store", ops.cpu, i32(0), at("exitRecord"));
-			ops.setField32("faultVector", i32(13));
-			ops.setField32("faultErrorCode", i32(0));
-			f.return(i32(EXIT.fault));
+			f.returnCall(this.#calls.index("takeBack"), [ops.cpu, undo]);
 		});
 	}
 

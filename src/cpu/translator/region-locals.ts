@@ -11,7 +11,7 @@ import { ccOp, type FlagKind } from "../state/flags.ts";
 import { at, MODE } from "../state/layout.ts";
 import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
 import { afterMemory, copyState, type FlowState, type RegionUse } from "./region-flow.ts";
-import { type DirtyFlags, ExitSites, formOf, WaysOut } from "./region-sites.ts";
+import { type DirtyFlags, ExitSites, FIRST_FORM, formOf, type KnownFlags, WaysOut } from "./region-sites.ts";
 import type { Shape } from "./shapes.ts";
 import { BASE_ROLE, DISPLACEMENT, type InsnTemplate, isAliased, MAX_TEMPLATES, nameCallees, SITE, templateKey } from "./templates.ts";
 
@@ -32,7 +32,7 @@ class NamedCalls implements Callables {
 }
 
 /** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
-export type FlagKnowledge = FlagSource | undefined;
+export type FlagKnowledge = KnownFlags | undefined;
 
 export interface RegionPoint {
 	readonly known: FlagKnowledge;
@@ -190,7 +190,7 @@ export abstract class RegionLocals extends Ops implements Filling {
 	}
 
 	/** What an instruction of these effects leaves behind. */
-	#applyEffects(effects: Effects, known: FlagSource | undefined): void {
+	#applyEffects(effects: Effects, known: FlagKnowledge): void {
 		const { state } = this;
 		const touched = this.#touched;
 		resolve(effects, this.insn, touched);
@@ -571,7 +571,7 @@ export abstract class RegionLocals extends Ops implements Filling {
 		const x = f.get(locals[0] as number);
 		const y = count > 1 ? f.get(locals[1] as number) : none;
 		const z = count > 2 ? f.get(locals[2] as number) : none;
-		this.#known = { kind: source.kind, width: source.width, x, y, z };
+		this.#known = { kind: source.kind, width: source.width, x, y, z, form: FIRST_FORM + ccOp(source.kind, source.width) };
 	}
 
 	#setInputs(locals: readonly number[], inputs: Expr[], count: number): void {

@@ -1,8 +1,14 @@
 import type { FlagSource } from "../emit/condition.ts";
-import { ccOp } from "../state/flags.ts";
+
+/** Flags whose inputs are in locals, and what tells them from others: `FIRST_FORM` and `ccOp`. */
+export interface KnownFlags extends FlagSource {
+	readonly form: number;
+}
+
+export const FIRST_FORM = 2;
 
 /** The flags' form in locals; undefined: the state block has them. "any": in their general form. */
-export type DirtyFlags = FlagSource | "any" | undefined;
+export type DirtyFlags = KnownFlags | "any" | undefined;
 
 /** A place where a region may leave in the middle, for the run loop. */
 export interface ExitSite {
@@ -112,7 +118,7 @@ function isPart(part: WayOut, whole: WayOut): boolean {
 
 /** The form of dirty flags as a number below 64. */
 export function formOf(flags: DirtyFlags): number {
-	return flags === undefined ? 0 : flags === "any" ? 1 : 2 + ccOp(flags.kind, flags.width);
+	return flags === undefined ? 0 : flags === "any" ? 1 : flags.form;
 }
 
 /** Kind, general registers and the flags' form as one number. */

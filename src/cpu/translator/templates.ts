@@ -1,8 +1,8 @@
 import { HOLE, type Template } from "../../wasm/template.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
-import type { FlagSource } from "../emit/condition.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import type { Effects } from "./effects.ts";
+import type { KnownFlags } from "./region-sites.ts";
 
 /** Roles that registers play in an instruction: operand n (n < 4), base and index of the memory operand. */
 export const BASE_ROLE = 4;
@@ -18,7 +18,7 @@ export interface InsnTemplate {
 	/** Functions called, by what the code's holes call them. */
 	readonly callees: readonly string[];
 	/** Flags' inputs after it, if it sets them whatever happens. */
-	readonly known: FlagSource | undefined;
+	readonly known: KnownFlags | undefined;
 	/** It writes a register before it has read everything: its registers must all be different. */
 	readonly needsDistinct: boolean;
 }
