@@ -1,35 +1,15 @@
-import { type Expr, i32, i64, loadOp, localOf, op, roleGet, varying } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, loadOp, op, roleGet, varying } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
-import { OP } from "../../wasm/opcodes.ts";
-import type { Filling } from "../../wasm/template.ts";
-import type { MemOperand, RegOperand } from "../../x86/decode/insn.ts";
+import type { RegOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
-import { condition, type FlagSource, flagImage, type Width } from "../emit/condition.ts";
-import { type Callables, type GprRef, Ops, type QueuedWrite } from "../emit/ops.ts";
-import { memoryOperand } from "../interpreter/record.ts";
+import type { FlagSource, Width } from "../emit/condition.ts";
+import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
 import { ccOp, type FlagKind } from "../state/flags.ts";
 import { at, MODE } from "../state/layout.ts";
 import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
 import { afterMemory, copyState, type FlowState, type RegionUse } from "./region-flow.ts";
-import { type DirtyFlags, ExitSites, FIRST_FORM, formOf, type KnownFlags, WaysOut } from "./region-sites.ts";
-import type { Shape } from "./shapes.ts";
-import { BASE_ROLE, DISPLACEMENT, type InsnTemplate, isAliased, MAX_TEMPLATES, nameCallees, SITE, templateKey } from "./templates.ts";
-
-/** Callables that know what they have been asked for. */
-class NamedCalls implements Callables {
-	readonly #calls: Callables;
-	readonly names: string[] = [];
-
-	constructor(calls: Callables) {
-		this.#calls = calls;
-	}
-
-	index(name: string): number {
-		const index = this.#calls.index(name);
-		this.names[index] = name;
-		return index;
-	}
-}
+import { type DirtyFlags, ExitSites, type KnownFlags, WaysOut } from "./region-sites.ts";
+import { DISPLACEMENT, SITE } from "./templates.ts";
 
 /** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
 export type FlagKnowledge = KnownFlags | undefined;
@@ -43,7 +23,7 @@ export interface RegionPoint {
  * A region's registers and flags: they live in locals. `state` says at each point which of them the state block does not know,
  * so that a way out stores those and no others.
  */
-export abstract class RegionLocals extends Ops implements Filling {
+export abstract class RegionLocals extends Ops {
 	/** What holds at this point; the emitter sets it at each block's start. */
 	readonly state: FlowState;
 	/** What the running instruction has done so far. */
@@ -52,11 +32,9 @@ export abstract class RegionLocals extends Ops implements Filling {
 	delta = 0;
 	left = 0;
 	/** The instruction is being recorded as a template; it looks at what is known of the flags; it writes a register and then reads more. */
-	#isRecording = false;
-	#looksAtFlags = false;
-	#needsDistinct = false;
-	/** The template that is being written. */
-	#replayed!: InsnTemplate;
+	protected isRecording = false;
+	protected looksAtFlags = false;
+	protected needsDistinct = false;
 	readonly #touched: Touched = { gprRead: 0, gprWritten: 0, gprAlways: 0, xmmRead: 0, xmmWritten: 0, xmmAlways: 0 };
 	/** Nothing looks at the flags between this instruction and one that sets them all. */
 	areFlagsDead = false;
@@ -74,33 +52,33 @@ export abstract class RegionLocals extends Ops implements Filling {
 	readonly #ways = new WaysOut();
 	readonly #exitSite: number;
 	readonly #use: RegionUse;
-	readonly #gprLocals: number[] = [];
+	protected readonly gprLocals: number[] = [];
 	readonly #xmmLocals = new Map<number, number>();
 	readonly #ripBase: number;
 	readonly #tlb: number;
 	/** The flags' operation and inputs as the state block has them; inputs of operations no wider than 32 bits. */
-	readonly #ccOp: number;
-	readonly #cc: readonly number[];
-	readonly #cc32: readonly number[];
+	protected readonly ccOp: number;
+	protected readonly cc: readonly number[];
+	protected readonly cc32: readonly number[];
 	/**
 	 * While it is defined and the flags are in locals, its inputs are all there is: the state block's form is worked out where it is
 	 * wanted.
 	 */
-	#known: FlagKnowledge;
+	protected known: FlagKnowledge;
 	/** Registers, and whether the flags, that must be loaded at the region's entry. */
 	#gprWanted = 0;
 	#xmmWanted = 0;
-	#areFlagsWanted = false;
+	protected areFlagsWanted = false;
 
 	constructor(calls: Callables, modeKey: number, use: RegionUse, state: FlowState) {
 		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
-		super(f, f.param(0), new NamedCalls(calls), { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
+		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
 		this.#use = use;
 		this.state = { ...state };
 		const mode = modeKey & MODE.codeMask;
 		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
-		for (let i = 0; i < 16; i++) this.#gprLocals.push(f.register(this.registerType));
+		for (let i = 0; i < 16; i++) this.gprLocals.push(f.register(this.registerType));
 		this.budget = f.local("i32");
 		this.#ripBase = f.local(this.registerType);
 		this.#tlb = f.local("i32");
@@ -108,105 +86,11 @@ export abstract class RegionLocals extends Ops implements Filling {
 		this.exitTarget = f.local(this.registerType);
 		this.exitUndo = f.local("i32");
 		this.#exitSite = f.local("i32");
-		this.#ccOp = f.register("i32");
-		this.#cc = [f.register("i64"), f.register("i64"), f.register("i64")];
-		this.#cc32 = [f.register("i32"), f.register("i32"), f.register("i32")];
+		this.ccOp = f.register("i32");
+		this.cc = [f.register("i64"), f.register("i64"), f.register("i64")];
+		this.cc32 = [f.register("i32"), f.register("i32"), f.register("i32")];
 		f.provideTemporaries("i32", 8);
 		f.provideTemporaries("i64", 6);
-	}
-
-	// ---- templates ----
-
-	/** Emits an instruction that does not end its block, by its template if there is one. Returns whether it was; then effects are known. */
-	emitInsn(shape: Shape): boolean {
-		const form = shape.looksAtFlags ? formOf(this.#known) : 0;
-		const key = templateKey(this.insn, this.areFlagsDead, form);
-		if (key >= 0) {
-			const template = shape.templates.get(key);
-			if (template !== undefined && template !== "spoilt" && !(template.needsDistinct && isAliased(this.insn, shape.effects))) {
-				this.#replay(template, shape.effects);
-				return true;
-			}
-			if (template === undefined && shape.templates.size < MAX_TEMPLATES && !isAliased(this.insn, shape.effects)) {
-				this.#record(shape, key);
-				return false;
-			}
-		}
-		shape.meaning.emit(this);
-		if (!this.isEnded) this.commit();
-		return false;
-	}
-
-	#record(shape: Shape, key: number): void {
-		this.#isRecording = true;
-		this.#looksAtFlags = this.#needsDistinct = false;
-		this.f.record();
-		shape.meaning.emit(this);
-		if (!this.isEnded) this.commit();
-		const code = this.f.recorded();
-		this.#isRecording = false;
-		if (this.#looksAtFlags && !shape.looksAtFlags) {
-			// Its templates hang on the flags, as it turns out; this one will be made again.
-			shape.looksAtFlags = true;
-			shape.templates.clear();
-			return;
-		}
-		if (code === undefined || this.isEnded || this.effects.isInMemory) {
-			shape.templates.set(key, "spoilt");
-			return;
-		}
-		const named = nameCallees(code, (index) => (this.calls as NamedCalls).names[index] as string);
-		const known = this.effects.flags === "always" ? this.#known : undefined;
-		shape.templates.set(key, { ...named, known, needsDistinct: this.#needsDistinct });
-	}
-
-	#replay(template: InsnTemplate, effects: Effects): void {
-		this.#replayed = template;
-		this.f.replay(template.code, this);
-		this.#applyEffects(effects, template.known);
-	}
-
-	local(role: number): number {
-		if (role >= BASE_ROLE) {
-			const { base, index } = memoryOperand(this.insn) as MemOperand;
-			return this.#gprLocals[role === BASE_ROLE ? base : index] as number;
-		}
-		const { cls, index } = this.insn.operands[role] as RegOperand;
-		return cls === "xmm" ? this.#xmmLocal(index) : (this.#gprLocals[index] as number);
-	}
-
-	constant(which: number): number {
-		if (which >= SITE) return this.sites.push(which - SITE, this.delta, this.left);
-		const mem = memoryOperand(this.insn) as MemOperand;
-		return mem.ripRelative ? this.delta + this.insn.lengthBytes + mem.disp : mem.disp;
-	}
-
-	way(): number {
-		return this.#wayOut("leaving");
-	}
-
-	callee(recorded: number): number {
-		return this.calls.index(this.#replayed.callees[recorded] as string);
-	}
-
-	/** What an instruction of these effects leaves behind. */
-	#applyEffects(effects: Effects, known: FlagKnowledge): void {
-		const { state } = this;
-		const touched = this.#touched;
-		resolve(effects, this.insn, touched);
-		this.#gprWanted |= (touched.gprRead | (touched.gprWritten & ~touched.gprAlways)) & ~state.gprHeld;
-		this.#xmmWanted |= (touched.xmmRead | (touched.xmmWritten & ~touched.xmmAlways)) & ~state.xmmHeld;
-		state.gprDirty |= touched.gprWritten;
-		state.gprHeld |= touched.gprAlways;
-		state.xmmDirty |= touched.xmmWritten;
-		state.xmmHeld |= touched.xmmAlways;
-		if (effects.flags === "none") return;
-		this.#known = known;
-		if (effects.flags === "always") state.flags = "locals";
-		else {
-			if (state.flags === "memory") state.flags = "either";
-			if (state.flags === "either") this.#areFlagsWanted = true;
-		}
 	}
 
 	// ---- entry ----
@@ -217,7 +101,7 @@ export abstract class RegionLocals extends Ops implements Filling {
 		f.set(this.budget, loadOp("i32Load", this.cpu, at("budget")));
 		f.set(this.#ripBase, loadOp(this.#gprLoad, this.cpu, at("rip")));
 		f.set(this.#tlb, loadOp("i32Load", this.cpu, at("tlbBase")));
-		if (this.#areFlagsWanted) this.#loadFlags(f);
+		if (this.areFlagsWanted) this.#loadFlags(f);
 	}
 
 	get #gprLoad(): "i32Load" | "i64Load" {
@@ -227,33 +111,33 @@ export abstract class RegionLocals extends Ops implements Filling {
 	#loadRegisters(f: FunctionBuilder, gpr: number, xmm: number): void {
 		for (let rest = gpr; rest !== 0; rest &= rest - 1) {
 			const i = lowest(rest);
-			f.set(this.#gprLocals[i] as number, loadOp(this.#gprLoad, this.cpu, at("gpr", i)));
+			f.set(this.gprLocals[i] as number, loadOp(this.#gprLoad, this.cpu, at("gpr", i)));
 		}
 		for (let rest = xmm; rest !== 0; rest &= rest - 1) {
 			const i = lowest(rest);
-			f.set(this.#xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
+			f.set(this.xmmLocal(i), loadOp("v128Load", this.cpu, at("xmm", i)));
 		}
 	}
 
 	#loadFlags(f: FunctionBuilder): void {
-		f.set(this.#ccOp, loadOp("i32Load", this.cpu, at("ccOp")));
-		for (let i = 0; i < 3; i++) f.set(this.#cc[i] as number, loadOp("i64Load", this.cpu, at(FLAG_INPUTS[i] as "ccX")));
+		f.set(this.ccOp, loadOp("i32Load", this.cpu, at("ccOp")));
+		for (let i = 0; i < 3; i++) f.set(this.cc[i] as number, loadOp("i64Load", this.cpu, at(FLAG_INPUTS[i] as "ccX")));
 	}
 
 	/** At the start of a block: what its only predecessor left, or nothing. */
 	startBlock(known: FlagKnowledge, state: FlowState): void {
-		this.#known = known;
+		this.known = known;
 		copyState(state, this.state);
 		this.forgetAssured();
 	}
 
 	/** What holds here, to be gone back to when other blocks have been emitted in between. */
 	get point(): RegionPoint {
-		return { known: this.#known, state: { ...this.state } };
+		return { known: this.known, state: { ...this.state } };
 	}
 
 	goBackTo({ known, state }: RegionPoint): void {
-		this.#known = known;
+		this.known = known;
 		copyState(state, this.state);
 	}
 
@@ -289,33 +173,33 @@ export abstract class RegionLocals extends Ops implements Filling {
 		const { state } = this;
 		this.#gprWanted |= state.gprDirty & ~state.gprHeld;
 		this.#xmmWanted |= state.xmmDirty & ~state.xmmHeld;
-		if (state.flags === "either") this.#areFlagsWanted = true;
+		if (state.flags === "either") this.areFlagsWanted = true;
 	}
 
 	/** The flags' form, where the state block does not know it. */
 	#dirtyFlags(): DirtyFlags {
-		return this.state.flags === "memory" ? undefined : (this.#known ?? "any");
+		return this.state.flags === "memory" ? undefined : (this.known ?? "any");
 	}
 
 	#store(gpr: number, xmm: number, flags: DirtyFlags): void {
 		const f = this.f;
 		for (let rest = gpr; rest !== 0; rest &= rest - 1) {
 			const i = lowest(rest);
-			const value = f.get(this.#gprLocals[i] as number);
+			const value = f.get(this.gprLocals[i] as number);
 			f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), GPR_AT + 8 * i);
 		}
 		for (let rest = xmm; rest !== 0; rest &= rest - 1) {
 			const i = lowest(rest);
-			f.store("v128Store", this.cpu, f.get(this.#xmmLocal(i)), at("xmm", i));
+			f.store("v128Store", this.cpu, f.get(this.xmmLocal(i)), at("xmm", i));
 		}
 		if (flags === undefined) return;
 		if (flags === "any") {
-			f.store("i32Store", this.cpu, f.get(this.#ccOp), at("ccOp"));
-			for (let i = 0; i < 3; i++) f.store("i64Store", this.cpu, f.get(this.#cc[i] as number), at(FLAG_INPUTS[i] as "ccX"));
-		} else this.#storeSource(flags);
+			f.store("i32Store", this.cpu, f.get(this.ccOp), at("ccOp"));
+			for (let i = 0; i < 3; i++) f.store("i64Store", this.cpu, f.get(this.cc[i] as number), at(FLAG_INPUTS[i] as "ccX"));
+		} else this.storeSource(flags);
 	}
 
-	#storeSource(source: FlagSource): void {
+	protected storeSource(source: FlagSource): void {
 		this.f.store("i32Store", this.cpu, i32(ccOp(source.kind, source.width)), at("ccOp"));
 		for (let i = 0; i < inputCount(source.kind); i++)
 			this.f.store("i64Store", this.cpu, wide(inputOf(source, i)), at(FLAG_INPUTS[i] as "ccX"));
@@ -338,7 +222,7 @@ export abstract class RegionLocals extends Ops implements Filling {
 
 	/** Leaves for `exitTarget`. */
 	exitIndirect(): void {
-		this.f.brOut(this.#wayOut("onwards"));
+		this.f.brOut(this.wayOut("onwards"));
 	}
 
 	/** Leaves for another place of the same code, `delta` bytes from the entry. */
@@ -355,12 +239,12 @@ export abstract class RegionLocals extends Ops implements Filling {
 	/** Settles what `leave` would leave with; returns the way out to branch to. */
 	protected prepareLeaving(code: number, delta = this.delta, refund = this.left): number {
 		const site = this.sites.push(code, delta, refund);
-		this.f.set(this.#exitSite, this.#isRecording ? varying("i32", SITE + code, site) : i32(site));
-		return this.#wayOut("leaving");
+		this.f.set(this.#exitSite, this.isRecording ? varying("i32", SITE + code, site) : i32(site));
+		return this.wayOut("leaving");
 	}
 
 	/** The way out for what is dirty here. */
-	#wayOut(kind: "onwards" | "leaving"): number {
+	protected wayOut(kind: "onwards" | "leaving"): number {
 		if (this.isInMemory) return this.#ways.find(kind, 0, 0, undefined);
 		this.#wantDirty();
 		return this.#ways.find(kind, this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
@@ -397,13 +281,13 @@ export abstract class RegionLocals extends Ops implements Filling {
 
 	// ---- registers ----
 
-	#number(ref: GprRef): number {
+	protected numberOf(ref: GprRef): number {
 		return "index" in ref ? ref.index : (this.insn.operands[ref.operand] as RegOperand).index;
 	}
 
 	/** The role of the register in a template; −1: none, it is this one everywhere. */
 	#role(ref: GprRef): number {
-		return this.#isRecording && "operand" in ref ? ref.operand : -1;
+		return this.isRecording && "operand" in ref ? ref.operand : -1;
 	}
 
 	#isHigh(ref: GprRef): boolean {
@@ -415,17 +299,17 @@ export abstract class RegionLocals extends Ops implements Filling {
 			if ("index" in ref) this.effects.gprRead |= 1 << ref.index;
 			else this.effects.operandsRead |= 1 << ref.operand;
 		}
-		return this.#part(this.#gpr(this.#number(ref), this.#role(ref)), width, this.#isHigh(ref));
+		return this.#part(this.#gpr(this.numberOf(ref), this.#role(ref)), width, this.#isHigh(ref));
 	}
 
 	/** A part of the memory operand's address. */
 	protected addressPart(index: number, width: 32 | 64, role: number): Expr {
-		return this.#part(this.#gpr(index, this.#isRecording ? role : -1), width, false);
+		return this.#part(this.#gpr(index, this.isRecording ? role : -1), width, false);
 	}
 
 	/** The memory operand's displacement, or the like. */
 	protected displacement(type: "i32" | "i64", value: number): Expr {
-		if (this.#isRecording && value !== 0) return varying(type, DISPLACEMENT, value);
+		if (this.isRecording && value !== 0) return varying(type, DISPLACEMENT, value);
 		return type === "i64" ? i64(value) : i32(value);
 	}
 
@@ -442,12 +326,12 @@ export abstract class RegionLocals extends Ops implements Filling {
 		if (this.isInMemory) return loadOp(this.#gprLoad, this.cpu, at("gpr", index));
 		const bit = 1 << index;
 		if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
-		const local = this.#gprLocals[index] as number;
+		const local = this.gprLocals[index] as number;
 		return role < 0 ? this.f.get(local) : roleGet(this.registerType, local, role);
 	}
 
 	protected gprSet(ref: GprRef, width: Width, value: Expr): void {
-		const index = this.#number(ref);
+		const index = this.numberOf(ref);
 		const isWide = this.registerType === "i64";
 		const f = this.f;
 		let whole: Expr;
@@ -467,7 +351,7 @@ export abstract class RegionLocals extends Ops implements Filling {
 			f.store("i64Store", this.cpu, whole.type === "i64" ? whole : op("i64ExtendI32U", whole), at("gpr", index));
 			return;
 		}
-		f.set(this.#gprLocals[index] as number, whole, this.#role(ref));
+		f.set(this.gprLocals[index] as number, whole, this.#role(ref));
 		const bit = 1 << index;
 		if ("index" in ref) this.effects.gprWritten |= bit;
 		else this.effects.operandsWritten |= 1 << ref.operand;
@@ -481,7 +365,7 @@ export abstract class RegionLocals extends Ops implements Filling {
 		this.state.gprHeld |= bit;
 	}
 
-	#xmmLocal(i: number): number {
+	protected xmmLocal(i: number): number {
 		let local = this.#xmmLocals.get(i);
 		if (local === undefined) {
 			local = this.f.register("v128");
@@ -491,28 +375,28 @@ export abstract class RegionLocals extends Ops implements Filling {
 	}
 
 	protected xmmGet(ref: GprRef): Expr {
-		const index = this.#number(ref);
+		const index = this.numberOf(ref);
 		if (this.isInMemory) return loadOp("v128Load", this.cpu, at("xmm", index));
 		const bit = 1 << index;
 		if ("index" in ref) this.effects.xmmRead |= bit;
 		else this.effects.operandsRead |= 1 << ref.operand;
 		if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
 		const role = this.#role(ref);
-		if (role >= 0) return roleGet("v128", this.#xmmLocal(index), role);
+		if (role >= 0) return roleGet("v128", this.xmmLocal(index), role);
 		// Its local may be another one in another region.
 		this.f.spoil();
-		return this.f.get(this.#xmmLocal(index));
+		return this.f.get(this.xmmLocal(index));
 	}
 
 	protected xmmSet(ref: GprRef, value: Expr): void {
-		const index = this.#number(ref);
+		const index = this.numberOf(ref);
 		if (this.isInMemory) {
 			this.f.store("v128Store", this.cpu, value, at("xmm", index));
 			return;
 		}
 		const role = this.#role(ref);
 		if (role < 0) this.f.spoil();
-		this.f.set(this.#xmmLocal(index), value, role);
+		this.f.set(this.xmmLocal(index), value, role);
 		const bit = 1 << index;
 		if ("index" in ref) this.effects.xmmWritten |= bit;
 		else this.effects.operandsWritten |= 1 << ref.operand;
@@ -536,136 +420,43 @@ export abstract class RegionLocals extends Ops implements Filling {
 		this.#loadFlags(this.f);
 		this.effects.isInMemory = true;
 		afterMemory(this.state, this.#use);
-		this.#known = undefined;
+		this.known = undefined;
 	}
 
-	// ---- flags ----
-
-	get knowledge(): FlagKnowledge {
-		return this.#known;
-	}
-
-	protected applyFlags(source: FlagSource): void {
-		const { f, state } = this;
-		if (this.isInMemory) {
-			this.#storeSource(source);
-			return;
-		}
-		const count = inputCount(source.kind);
-		if (this.isConditional) {
-			// On the other side of the branch the locals hold what they held: `beforeConditional` has seen to that.
-			f.set(this.#ccOp, i32(ccOp(source.kind, source.width)));
-			this.#setInputs(this.#cc, [wide(source.x), wide(source.y), wide(source.z)], count);
-			if (this.effects.flags === "none") this.effects.flags = "sometimes";
+	/** What an instruction of these effects leaves behind. */
+	protected applyEffects(effects: Effects, known: FlagKnowledge): void {
+		const { state } = this;
+		const touched = this.#touched;
+		resolve(effects, this.insn, touched);
+		this.#gprWanted |= (touched.gprRead | (touched.gprWritten & ~touched.gprAlways)) & ~state.gprHeld;
+		this.#xmmWanted |= (touched.xmmRead | (touched.xmmWritten & ~touched.xmmAlways)) & ~state.xmmHeld;
+		state.gprDirty |= touched.gprWritten;
+		state.gprHeld |= touched.gprAlways;
+		state.xmmDirty |= touched.xmmWritten;
+		state.xmmHeld |= touched.xmmAlways;
+		if (effects.flags === "none") return;
+		this.known = known;
+		if (effects.flags === "always") state.flags = "locals";
+		else {
 			if (state.flags === "memory") state.flags = "either";
-			if (state.flags === "either") this.#areFlagsWanted = true;
-			this.#known = undefined;
-			return;
+			if (state.flags === "either") this.areFlagsWanted = true;
 		}
-		this.effects.flags = "always";
-		state.flags = "locals";
-		const isWide = source.x.type === "i64";
-		const locals = isWide ? this.#cc : this.#cc32;
-		const none = isWide ? i64(0) : i32(0);
-		if (!this.areFlagsDead) this.#setInputs(locals, [source.x, source.y, source.z], count);
-		const x = f.get(locals[0] as number);
-		const y = count > 1 ? f.get(locals[1] as number) : none;
-		const z = count > 2 ? f.get(locals[2] as number) : none;
-		this.#known = { kind: source.kind, width: source.width, x, y, z, form: FIRST_FORM + ccOp(source.kind, source.width) };
-	}
-
-	#setInputs(locals: readonly number[], inputs: Expr[], count: number): void {
-		// The inputs may hang on what they replace (the carry that INC keeps).
-		for (let n = 1; n < count; n++) if (this.#readsFlags(inputs[n] as Expr)) inputs[n] = this.f.pin(inputs[n] as Expr);
-		for (let n = 0; n < count; n++) this.f.set(locals[n] as number, inputs[n] as Expr);
-	}
-
-	#readsFlags(e: Expr): boolean {
-		return readsLocals(e, this.#ccOp, this.#cc32[2] as number);
-	}
-
-	protected override untangle(writes: readonly QueuedWrite[]): void {
-		if (this.isInMemory) return;
-		for (let n = 0; n < writes.length - 1; n++) if (writes[n]?.register !== undefined) this.#needsDistinct = true;
-		for (let n = 1; n < writes.length; n++) {
-			const write = writes[n] as QueuedWrite;
-			for (let earlier = 0; earlier < n; earlier++) {
-				const { register, width, source } = writes[earlier] as QueuedWrite;
-				if (source !== undefined) this.#readNow(write, this.#ccOp, this.#cc32[2] as number);
-				else if (register !== undefined) {
-					const number = this.#number(register);
-					const local = width === 128 ? this.#xmmLocal(number) : (this.#gprLocals[number] as number);
-					this.#readNow(write, local, local);
-				}
-			}
-		}
-	}
-
-	/** Pins what the write is made of and reads one of these locals. */
-	#readNow(write: QueuedWrite, first: number, last: number): void {
-		const now = (e: Expr): Expr => (readsLocals(e, first, last) ? this.f.pin(e) : e);
-		const { value, source } = write;
-		if (value !== undefined) write.value = now(value);
-		if (source !== undefined)
-			write.source = { kind: source.kind, width: source.width, x: now(source.x), y: now(source.y), z: now(source.z) };
-	}
-
-	protected override beforeConditional(): void {
-		this.generaliseFlags();
-	}
-
-	/** Puts known flags into the form that every way to a place can have: before ways come together. */
-	generaliseFlags(): void {
-		this.#looksAtFlags = true;
-		const known = this.#known;
-		if (known === undefined || this.state.flags === "memory" || this.isInMemory) return;
-		this.f.set(this.#ccOp, i32(ccOp(known.kind, known.width)));
-		if (known.x.type !== "i32") return;
-		for (let i = 0; i < inputCount(known.kind); i++) this.f.set(this.#cc[i] as number, wide(inputOf(known, i)));
-	}
-
-	override flagsToKeep(): Expr {
-		return this.areFlagsDead ? i32(0) : this.arithmeticFlags();
-	}
-
-	condition(cc: number): Expr {
-		this.#looksAtFlags = true;
-		if (!this.isInMemory && this.#known !== undefined) return condition(this.#known, cc);
-		this.spillFlags();
-		const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);
-		return cc & 1 ? this.f.let(op("i32Eqz", even)) : even;
-	}
-
-	arithmeticFlags(): Expr {
-		this.#looksAtFlags = true;
-		if (!this.isInMemory && this.#known !== undefined) return this.f.let(flagImage(this.#known));
-		this.spillFlags();
-		return this.core("arithmeticFlags", "i32", this.cpu);
 	}
 }
 
 const GPR_AT = at("gpr");
 const FLAG_INPUTS = ["ccX", "ccY", "ccZ"] as const;
 
-const wide = (e: Expr): Expr => (e.type === "i64" ? e : op("i64ExtendI32S", e));
+export const wide = (e: Expr): Expr => (e.type === "i64" ? e : op("i64ExtendI32S", e));
 
 /** Inputs that an operation's flags hang on (state/flags.ts). */
-function inputCount(kind: FlagKind): number {
+export function inputCount(kind: FlagKind): number {
 	if (kind === "image" || kind === "logic") return 1;
 	return kind === "adc" || kind === "sbb" ? 3 : 2;
 }
 
-function inputOf(source: FlagSource, n: number): Expr {
+export function inputOf(source: FlagSource, n: number): Expr {
 	return n === 0 ? source.x : n === 1 ? source.y : source.z;
-}
-
-function readsLocals(e: Expr, first: number, last: number): boolean {
-	if (e.op === OP.localGet) return localOf(e) >= first && localOf(e) <= last;
-	return (
-		(e.a !== undefined && readsLocals(e.a, first, last)) ||
-		(e.b !== undefined && readsLocals(e.b, first, last)) ||
-		(e.c !== undefined && readsLocals(e.c, first, last))
-	);
 }
 
 /** Number of the lowest bit that is set. */

@@ -4,11 +4,11 @@ import { gaveUp, type SegRef } from "../emit/ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import { FROM_REGION } from "../mmu/mmu.ts";
 import { at, EXIT } from "../state/layout.ts";
-import { RegionLocals } from "./region-locals.ts";
+import { RegionTemplates } from "./region-templates.ts";
 import { BASE_ROLE, INDEX_ROLE } from "./templates.ts";
 
 /** The translator's reading: operands are constants, registers and flags live in locals from the region's entry to its exits. */
-export class RegionOps extends RegionLocals {
+export class RegionOps extends RegionTemplates {
 	/** Where a block's last instruction branches: set by the emitter of the region's structure. */
 	onBranch: (condition: Expr | undefined) => void = () => {};
 	/** Devices are left to single steps: they may look at the clock, which hangs on `budget`. */
@@ -44,7 +44,10 @@ export class RegionOps extends RegionLocals {
 		if (mem === undefined) throw new Error(`${this.insn.mnemonic} has no memory operand`);
 		if (!this.isInMemory) this.effects.readsAddress = true;
 		if (mem.ripRelative) {
-			const sum = op("i64Add", this.ripAt(i32(0)), this.displacement("i64", this.delta + this.insn.lengthBytes + mem.disp));
+			const fromEntry = this.delta + this.insn.lengthBytes + mem.disp;
+			// The address of the region's entry needs no addition; others of this form do.
+			if (fromEntry === 0) this.f.spoil();
+			const sum = op("i64Add", this.ripAt(i32(0)), this.displacement("i64", fromEntry));
 			return mem.addrBits === 32 ? op("i64And", sum, i64(0xffff_ffff)) : sum;
 		}
 		if (mem.addrBits === 64) {

@@ -5,7 +5,7 @@ import { MODE } from "../state/layout.ts";
 import { type Effects, noEffects } from "./effects.ts";
 import { atEntry } from "./region-flow.ts";
 import { RegionOps } from "./region-ops.ts";
-import type { InsnTemplate } from "./templates.ts";
+import { type InsnTemplate, MAX_TEMPLATES } from "./templates.ts";
 
 /** What holds of all instructions of one shape. */
 export interface Shape {
@@ -14,6 +14,8 @@ export interface Shape {
 	readonly flagUse: FlagUse;
 	/** By `templateKey`. */
 	readonly templates: Map<number, InsnTemplate | "spoilt">;
+	/** Of all shapes together. */
+	readonly templateRoom: { left: number };
 	/** The code hangs on what is known of the flags. */
 	looksAtFlags: boolean;
 	/** Where the immediate decides: by its value. */
@@ -47,6 +49,7 @@ const IMMEDIATE_MASK = 0xff;
 export class ShapeTable {
 	/** By number of the row: shapes by `shapeKey`. */
 	readonly #byRow: (Map<number, Shape> | undefined)[] = [];
+	readonly #templateRoom = { left: MAX_TEMPLATES };
 
 	of(insn: Insn, modeKey: number): Shape {
 		const { id } = insn.row;
@@ -61,7 +64,15 @@ export class ShapeTable {
 		if (shape === undefined) {
 			const meaning = meaningOf(insn) as BoundMeaning;
 			const effects = observe(insn, modeKey, meaning);
-			shape = { meaning, flagUse: flagUse(insn), effects, templates: new Map(), looksAtFlags: false, byImmediate: undefined };
+			shape = {
+				meaning,
+				flagUse: flagUse(insn),
+				effects,
+				templates: new Map(),
+				templateRoom: this.#templateRoom,
+				looksAtFlags: false,
+				byImmediate: undefined,
+			};
 			shapes.set(key, shape);
 		}
 		if (shape.byImmediate === undefined) return shape;

@@ -23,8 +23,8 @@ export interface InsnTemplate {
 	readonly needsDistinct: boolean;
 }
 
-/** So many of one shape: beyond that the immediates are too many for any of them to come again soon. */
-export const MAX_TEMPLATES = 200;
+/** Beyond so many, new ones would seldom be of use: they take a kilobyte each. */
+export const MAX_TEMPLATES = 10_000;
 
 const NO_IMMEDIATE = 0x180;
 

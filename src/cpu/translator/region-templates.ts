@@ -1,0 +1,112 @@
+import type { Filling } from "../../wasm/template.ts";
+import type { MemOperand, RegOperand } from "../../x86/decode/insn.ts";
+import type { Callables } from "../emit/ops.ts";
+import { memoryOperand } from "../interpreter/record.ts";
+import type { Effects } from "./effects.ts";
+import { RegionFlags } from "./region-flags.ts";
+import type { FlowState, RegionUse } from "./region-flow.ts";
+import { formOf } from "./region-sites.ts";
+import type { Shape } from "./shapes.ts";
+import { BASE_ROLE, type InsnTemplate, isAliased, nameCallees, SITE, templateKey } from "./templates.ts";
+
+/** Callables that know what they have been asked for. */
+class NamedCalls implements Callables {
+	readonly #calls: Callables;
+	readonly names: string[] = [];
+
+	constructor(calls: Callables) {
+		this.#calls = calls;
+	}
+
+	index(name: string): number {
+		const index = this.#calls.index(name);
+		this.names[index] = name;
+		return index;
+	}
+}
+
+/** Instructions are emitted by what others of their shape became: only the first is worked out from its meaning. */
+export abstract class RegionTemplates extends RegionFlags implements Filling {
+	/** The template that is being written. */
+	#replayed!: InsnTemplate;
+	readonly #calls: NamedCalls;
+
+	constructor(calls: Callables, modeKey: number, use: RegionUse, state: FlowState) {
+		const named = new NamedCalls(calls);
+		super(named, modeKey, use, state);
+		this.#calls = named;
+	}
+
+	/** Emits an instruction that does not end its block, by its template if there is one. Returns whether it was; then effects are known. */
+	emitInsn(shape: Shape): boolean {
+		const form = shape.looksAtFlags ? formOf(this.known) : 0;
+		const key = templateKey(this.insn, this.areFlagsDead, form);
+		if (key >= 0) {
+			const template = shape.templates.get(key);
+			if (template !== undefined && template !== "spoilt" && !(template.needsDistinct && isAliased(this.insn, shape.effects))) {
+				this.#replay(template, shape.effects);
+				return true;
+			}
+			if (template === undefined && shape.templateRoom.left > 0 && !isAliased(this.insn, shape.effects)) {
+				this.#record(shape, key);
+				return false;
+			}
+		}
+		shape.meaning.emit(this);
+		if (!this.isEnded) this.commit();
+		return false;
+	}
+
+	#record(shape: Shape, key: number): void {
+		this.isRecording = true;
+		this.looksAtFlags = this.needsDistinct = false;
+		this.f.record();
+		shape.meaning.emit(this);
+		if (!this.isEnded) this.commit();
+		const code = this.f.recorded();
+		this.isRecording = false;
+		shape.templateRoom.left--;
+		if (this.looksAtFlags && !shape.looksAtFlags) {
+			// Its templates hang on the flags, as it turns out; this one will be made again.
+			shape.looksAtFlags = true;
+			shape.templates.clear();
+			return;
+		}
+		if (code === undefined || this.isEnded || this.effects.isInMemory) {
+			shape.templates.set(key, "spoilt");
+			return;
+		}
+		const named = nameCallees(code, (index) => this.#calls.names[index] as string);
+		const known = this.effects.flags === "always" ? this.known : undefined;
+		shape.templates.set(key, { ...named, known, needsDistinct: this.needsDistinct });
+	}
+
+	#replay(template: InsnTemplate, effects: Effects): void {
+		this.#replayed = template;
+		this.f.replay(template.code, this);
+		this.applyEffects(effects, template.known);
+	}
+
+	local(role: number): number {
+		if (role >= BASE_ROLE) {
+			const { base, index } = memoryOperand(this.insn) as MemOperand;
+			return this.gprLocals[role === BASE_ROLE ? base : index] as number;
+		}
+		const { cls, index } = this.insn.operands[role] as RegOperand;
+		return cls === "xmm" ? this.xmmLocal(index) : (this.gprLocals[index] as number);
+	}
+
+	constant(which: number): number {
+		if (which >= SITE) return this.sites.push(which - SITE, this.delta, this.left);
+		const mem = memoryOperand(this.insn) as MemOperand;
+		return mem.ripRelative ? this.delta + this.insn.lengthBytes + mem.disp : mem.disp;
+	}
+
+	way(): number {
+		return this.wayOut("leaving");
+	}
+
+	callee(recorded: number): number {
+		return this.calls.index(this.#replayed.callees[recorded] as string);
+	}
+}
