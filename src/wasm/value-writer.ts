@@ -36,6 +36,7 @@ export class ValueWriter {
 	/** Temporaries by type; within a scope they are taken from the first on, so that the same code gets the same ones. */
 	readonly #temporaries: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
 	readonly #taken: Record<ValueType, number> = { i32: 0, i64: 0, f32: 0, f64: 0, v128: 0 };
+	readonly #provided: Record<ValueType, number> = { i32: 0, i64: 0, f32: 0, f64: 0, v128: 0 };
 	#isInScope = false;
 	/** By local: CHANGING, PINNED or REGISTER. */
 	readonly #constancy: number[] = [];
@@ -95,6 +96,8 @@ export class ValueWriter {
 		if (!this.#isInScope) return this.local(type);
 		const known = this.#temporaries[type];
 		const n = this.#taken[type]++;
+		// Beyond those provided they have other numbers in other functions.
+		if (n >= this.#provided[type]) this.spoil();
 		const local = known[n] ?? this.#moreTemporary(type);
 		this.#constancy[local] = CHANGING;
 		return local;
@@ -109,6 +112,7 @@ export class ValueWriter {
 	/** Makes temporaries in advance. */
 	provideTemporaries(type: ValueType, count: number): void {
 		for (let n = 0; n < count; n++) this.#moreTemporary(type);
+		this.#provided[type] += count;
 	}
 
 	/** A fresh local, zero at function entry; returns its number. */
