@@ -6,7 +6,7 @@ import type { EngineModule } from "../engine-module.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT } from "../state/layout.ts";
 import { InterpreterOps } from "./interpreter-ops.ts";
-import { REC, RECORD_BYTES, shapeOf } from "./record.ts";
+import { REC, RECORD_BYTES, shapeKey, shapeValues } from "./record.ts";
 
 interface Wanted {
 	readonly slot: number;
@@ -17,8 +17,8 @@ interface Wanted {
 /** Makes handlers as instruction shapes turn up, in batches, and knows their slots in the function table. */
 export class HandlerFactory {
 	readonly #engine: EngineModule;
-	/** By the two halves of an instruction's shape. */
-	readonly #slots = new Map<number, Map<number | string, number>>();
+	/** By number of the row, then by the rest of an instruction's shape. */
+	readonly #slots: (Map<number | string, number> | undefined)[] = [];
 	#count = 0;
 	#wanted: Wanted[] = [];
 	/** Fixed handlers: start of a block, end of one without a jump, code that is no more, and #UD, #GP. */
@@ -52,16 +52,16 @@ export class HandlerFactory {
 	slotFor(insn: Insn, modeKey: number): number {
 		const meaning = meaningOf(insn);
 		if (meaning === undefined) return this.undefinedOpcode;
-		const { base, operands } = shapeOf(insn, modeKey, meaning.specialise);
-		let byOperands = this.#slots.get(base);
-		if (byOperands === undefined) {
-			byOperands = new Map();
-			this.#slots.set(base, byOperands);
-		}
-		const known = byOperands.get(operands);
+		const { id } = insn.row;
+		while (this.#slots.length <= id) this.#slots.push(undefined);
+		const slots = (this.#slots[id] ??= new Map());
+		const { specialise } = meaning;
+		const shape = shapeKey(insn, modeKey);
+		const key = specialise === "none" ? shape : `${shape}${shapeValues(insn, specialise)}`;
+		const known = slots.get(key);
 		if (known !== undefined) return known;
 		const slot = this.#engine.reserveSlot();
-		byOperands.set(operands, slot);
+		slots.set(key, slot);
 		this.#count++;
 		this.#wanted.push({ slot, insn, modeKey });
 		return slot;

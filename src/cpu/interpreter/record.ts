@@ -93,39 +93,34 @@ export function writeRecord(view: DataView, record: number, callee: number, insn
 }
 
 function setNumber64(view: DataView, offset: number, value: number): void {
-	view.setInt32(offset, value | 0, true);
-	view.setInt32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
+	const low = value | 0;
+	view.setInt32(offset, low, true);
+	view.setInt32(offset + 4, value === low ? low >> 31 : Math.floor(value / 0x1_0000_0000), true);
 }
 
 /**
- * What of an instruction a handler is compiled for: everything that `Ops` may look at, and nothing that the record tells. `base` is
- * `shapeBase`; `operands` their kinds, and the values that the meaning is specialised for.
+ * What of an instruction of a given table row a handler is compiled for: everything that `Ops` may look at, and nothing that the record
+ * tells: sizes, prefix, mode and kinds of operands. A number below 2³⁰.
  */
-export interface Shape {
-	readonly base: number;
-	readonly operands: number | string;
-}
-
-/** Table row, condition, sizes, prefix and mode as one number below 2³¹, which makes keys quick. */
-export function shapeBase({ row, cc, opBytes, addrBits, rep }: Insn, modeKey: number): number {
+export function shapeKey(insn: Insn, modeKey: number): number {
+	const { opBytes, addrBits, rep } = insn;
 	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
 	const prefix = rep === 0 ? 0 : rep & 1 ? 2 : 1;
-	return ((row.id * 32 + (cc & 31)) * 16 + mode) * 64 + prefix * 16 + ((opBytes >> 2) & 3) * 4 + ((addrBits >> 5) & 3);
+	return (((operandKinds(insn) * 16 + mode) * 4 + prefix) * 4 + ((opBytes >> 2) & 3)) * 4 + ((addrBits >> 5) & 3);
 }
 
-export function shapeOf(insn: Insn, modeKey: number, specialise: "none" | "imm" | "reg" | "all"): Shape {
-	const kinds = operandKinds(insn);
-	if (specialise === "none") return { base: shapeBase(insn, modeKey), operands: kinds };
+/** The operands' values that a meaning is specialised for, as part of the shape. */
+export function shapeValues({ operands }: Insn, specialise: "imm" | "reg" | "all"): string {
 	let values = "";
-	for (const operand of insn.operands) {
+	for (const operand of operands) {
 		if (operand.kind === "imm" && specialise !== "reg") values += `i${operand.value}`;
 		else if (operand.kind === "reg" && specialise !== "imm") values += `r${operand.index}`;
 	}
-	return { base: shapeBase(insn, modeKey), operands: values === "" ? kinds : `${kinds}${values}` };
+	return values;
 }
 
 /** Kinds of the operands as one number below 2²⁰. */
-export function operandKinds({ operands }: Insn): number {
+function operandKinds({ operands }: Insn): number {
 	let kinds = 0;
 	for (let n = 0; n < operands.length; n++) kinds = kinds * 16 + operandKind(operands[n] as Operand);
 	return kinds;

@@ -29,8 +29,18 @@ function keyOf(insn: Insn): string {
 /** Instructions the CPU does not offer (CPUID says so): they raise #UD. */
 const NOT_OFFERED: ReadonlySet<string> = new Set(["vmx", "svm", "smx", "monitor", "lzcnt", "bmi1", "xsaves", "xsavec", "rdpid"]);
 
+/** By number of the row, which settles it; `undefined` as "none". */
+const byRow: (BoundMeaning | "none" | undefined)[] = [];
+
 /** What an instruction does, or undefined when it is an undefined opcode on this CPU. */
 export function meaningOf(insn: Insn): BoundMeaning | undefined {
+	const { id } = insn.row;
+	while (byRow.length <= id) byRow.push(undefined);
+	const found = (byRow[id] ??= find(insn) ?? "none");
+	return found === "none" ? undefined : found;
+}
+
+function find(insn: Insn): BoundMeaning | undefined {
 	if (!NOT_OFFERED.has(insn.row.feature)) return bound(keyOf(insn));
 	// Without LZCNT and BMI1 their F3 prefix is ignored, and they are BSR and BSF.
 	const older = insn.mnemonic === "LZCNT" ? "BSR" : insn.mnemonic === "TZCNT" ? "BSF" : undefined;

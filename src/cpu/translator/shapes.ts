@@ -1,7 +1,6 @@
 import type { Insn, Operand } from "../../x86/decode/insn.ts";
-import { operandKinds } from "../interpreter/record.ts";
+import { shapeKey } from "../interpreter/record.ts";
 import { type BoundMeaning, meaningOf } from "../semantics/meaning.ts";
-import { MODE } from "../state/layout.ts";
 import { type Effects, noEffects } from "./effects.ts";
 import { atEntry } from "./region-flow.ts";
 import { RegionOps } from "./region-ops.ts";
@@ -91,14 +90,6 @@ export class ShapeTable {
 		if (lastImmediate(insn) === undefined) shape.effects = { ...effects };
 		else shape.byImmediate ??= new Map();
 	}
-}
-
-/** What sets instructions of one row apart, below 2²⁶. */
-function shapeKey(insn: Insn, modeKey: number): number {
-	const { opBytes, addrBits, rep } = insn;
-	const mode = modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
-	const prefix = rep === 0 ? 0 : rep & 1 ? 2 : 1;
-	return (((operandKinds(insn) * 16 + mode) * 4 + prefix) * 4 + ((opBytes >> 2) & 3)) * 4 + ((addrBits >> 5) & 3);
 }
 
 function lastImmediate({ operands }: Insn): number | undefined {
