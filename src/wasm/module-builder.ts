@@ -2,6 +2,7 @@ import { assert } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
 import type { FunctionBuilder } from "./function-builder.ts";
 import { TYPE_CODE, type ValueType } from "./opcodes.ts";
+import { giveBack, takeSink } from "./value-writer.ts";
 
 const UNLIKELY = 0;
 
@@ -95,8 +96,7 @@ export class ModuleBuilder {
 	}
 
 	finish(): Uint8Array {
-		const codeBytes = this.#bodies.reduce((sum, body) => sum + (body?.length ?? 0), 1024);
-		const out = new ByteSink(codeBytes + 4096);
+		const out = takeSink();
 		out.raw([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 		this.#section(out, 1, this.#typeBytes.length, (sink) => {
 			for (const type of this.#typeBytes) sink.append(type);
@@ -112,7 +112,7 @@ export class ModuleBuilder {
 				sink.u32(index);
 			}
 		});
-		const code = new ByteSink(codeBytes);
+		const code = takeSink();
 		code.u32(this.#bodies.length);
 		const unlikely = this.#bodies.map((body) => {
 			assert(body !== undefined, "a declared function has no body");
@@ -122,15 +122,18 @@ export class ModuleBuilder {
 		out.u8(10);
 		out.u32(code.length);
 		out.append(code);
+		giveBack(code);
 		if (this.#names.length > 0) this.#nameSection(out);
-		return out.take();
+		const bytes = out.take();
+		giveBack(out);
+		return bytes;
 	}
 
 	/** Branch Hinting proposal, "Branch Hint Section": functions by number, and for each the places of its branches with a hint. */
 	#branchHints(out: ByteSink, unlikely: readonly (readonly number[])[]): void {
 		const hinted = unlikely.flatMap((places, n) => (places.length > 0 ? [{ places, index: this.#functionImports + n }] : []));
 		if (hinted.length === 0) return;
-		const content = new ByteSink(4096);
+		const content = takeSink();
 		content.name("metadata.code.branch_hint");
 		content.u32(hinted.length);
 		for (const { places, index } of hinted) {
@@ -144,6 +147,7 @@ export class ModuleBuilder {
 		out.u8(0);
 		out.u32(content.length);
 		out.append(content);
+		giveBack(content);
 	}
 
 	/** WebAssembly Core 2.0 §7.4.1, "Name Section": subsection 1 has the functions' names. */

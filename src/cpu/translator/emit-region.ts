@@ -189,7 +189,9 @@ class RegionEmitter {
 		const count = insns.length;
 		const end = insns[count - 1] as RegionInsn;
 		if (this.#isLimited) ops.stayWithin(block.delta, end.delta + end.insn.lengthBytes);
-		ops.charge(block.delta, count);
+		ops.delta = block.delta;
+		ops.left = count;
+		ops.charge();
 		const shapes = this.#flow.shapes(block);
 		const deadFlags = findDeadFlags(shapes);
 		this.#block = block;

@@ -50,7 +50,7 @@ export abstract class RegionLocals extends Ops {
 	/** The places where the region leaves in the middle, by the number that it leaves with. */
 	readonly sites = new ExitSites();
 	readonly #ways = new WaysOut();
-	readonly #exitSite: number;
+	protected readonly exitSite: number;
 	readonly #use: RegionUse;
 	protected readonly gprLocals: number[] = [];
 	readonly #xmmLocals = new Map<number, number>();
@@ -85,7 +85,7 @@ export abstract class RegionLocals extends Ops {
 		this.exitDelta = f.local("i32");
 		this.exitTarget = f.local(this.registerType);
 		this.exitUndo = f.local("i32");
-		this.#exitSite = f.local("i32");
+		this.exitSite = f.local("i32");
 		this.ccOp = f.register("i32");
 		this.cc = [f.register("i64"), f.register("i64"), f.register("i64")];
 		this.cc32 = [f.register("i32"), f.register("i32"), f.register("i32")];
@@ -239,7 +239,7 @@ export abstract class RegionLocals extends Ops {
 	/** Settles what `leave` would leave with; returns the way out to branch to. */
 	protected prepareLeaving(code: number, delta = this.delta, refund = this.left): number {
 		const site = this.sites.push(code, delta, refund);
-		this.f.set(this.#exitSite, this.isRecording ? varying("i32", SITE + code, site) : i32(site));
+		this.f.set(this.exitSite, this.isRecording ? varying("i32", SITE + code, site) : i32(site));
 		return this.wayOut("leaving");
 	}
 
@@ -276,7 +276,7 @@ export abstract class RegionLocals extends Ops {
 		this.storeBudget();
 		this.storeRip(this.f, this.ripAt(i32(0)));
 		this.setField32("exitRegion", i32(slot));
-		this.setField32("exitSite", this.f.get(this.#exitSite));
+		this.setField32("exitSite", this.f.get(this.exitSite));
 	}
 
 	// ---- registers ----

@@ -1,4 +1,5 @@
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import type { Template } from "../../wasm/template.ts";
 import type { FarOperand, Imm64Operand, ImmOperand, RegOperand, RelOperand } from "../../x86/decode/insn.ts";
 import { gaveUp, type SegRef } from "../emit/ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
@@ -225,11 +226,12 @@ export class RegionOps extends RegionTemplates {
 		this.f.brOutIf(way, op("i32GtU", last, this.field32("segLimit", 1)));
 	}
 
-	/** Charges a block's instructions; leaves at its start when the slice cannot hold them. */
-	charge(delta: number, count: number): void {
-		const f = this.f;
-		const way = this.prepareLeaving(EXIT.budget, delta, count);
-		f.set(this.budget, op("i32Sub", f.get(this.budget), i32(count)));
-		f.brOutIf(way, op("i32LtS", f.get(this.budget), i32(0)));
+	/** Charges a block's instructions, all of which are left, at its first; leaves there when the slice cannot hold them. */
+	charge(): void {
+		if (chargeTemplate === undefined) chargeTemplate = this.recordCharge();
+		this.f.replay(chargeTemplate, this);
 	}
 }
+
+/** The same for all blocks of all regions. */
+let chargeTemplate: Template | undefined;

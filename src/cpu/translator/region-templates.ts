@@ -1,13 +1,16 @@
-import type { Filling } from "../../wasm/template.ts";
+import { i32, op, varying } from "../../wasm/expr.ts";
+import { FunctionBuilder } from "../../wasm/function-builder.ts";
+import type { Filling, Template } from "../../wasm/template.ts";
 import type { MemOperand, RegOperand } from "../../x86/decode/insn.ts";
 import type { Callables } from "../emit/ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
+import { EXIT } from "../state/layout.ts";
 import type { Effects } from "./effects.ts";
 import { RegionFlags } from "./region-flags.ts";
 import type { FlowState, RegionUse } from "./region-flow.ts";
 import { formOf } from "./region-sites.ts";
 import type { Shape } from "./shapes.ts";
-import { BASE_ROLE, type InsnTemplate, isAliased, nameCallees, SITE, templateKey } from "./templates.ts";
+import { BASE_ROLE, CHARGE, type InsnTemplate, isAliased, nameCallees, SITE, templateKey } from "./templates.ts";
 
 /** Callables that know what they have been asked for. */
 class NamedCalls implements Callables {
@@ -81,6 +84,21 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		shape.templates.set(key, { ...named, known, needsDistinct: this.needsDistinct });
 	}
 
+	/** What a block begins with. */
+	protected recordCharge(): Template {
+		const { f } = this;
+		// Written for nobody: the block's own comes from the template.
+		const scratch = new FunctionBuilder(f.paramTypes);
+		for (let local = f.paramTypes.length; local <= this.exitSite; local++) scratch.local(f.localType(local));
+		scratch.record();
+		scratch.set(this.exitSite, varying("i32", SITE + EXIT.budget, 0));
+		scratch.set(this.budget, op("i32Sub", scratch.get(this.budget), varying("i32", CHARGE, 0)));
+		scratch.brOutIf(0, op("i32LtS", scratch.get(this.budget), i32(0)));
+		const template = scratch.recorded() as Template;
+		scratch.discard();
+		return template;
+	}
+
 	#replay(template: InsnTemplate, effects: Effects): void {
 		this.#replayed = template;
 		this.f.replay(template.code, this);
@@ -97,6 +115,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 	}
 
 	constant(which: number): number {
+		if (which === CHARGE) return this.left;
 		if (which >= SITE) return this.sites.push(which - SITE, this.delta, this.left);
 		const mem = memoryOperand(this.insn) as MemOperand;
 		return mem.ripRelative ? this.delta + this.insn.lengthBytes + mem.disp : mem.disp;

@@ -8,9 +8,10 @@ import type { KnownFlags } from "./region-sites.ts";
 export const BASE_ROLE = 4;
 export const INDEX_ROLE = 5;
 
-/** Constants that differ between instructions with the same template: displacement, and what `exitSite` is set to (by EXIT code). */
+/** Constants that differ between uses of a template: displacement, instructions charged, and what `exitSite` is set to (by EXIT code). */
 export const DISPLACEMENT = 0;
-export const SITE = 1;
+export const CHARGE = 1;
+export const SITE = 2;
 
 /** What an instruction became, for all that differ from it in nothing but registers, displacement and place. */
 export interface InsnTemplate {
