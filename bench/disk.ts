@@ -2,7 +2,7 @@
  * Disk throughput: one Linux guest reads and writes a virtio disk that is a chain of three qcow2 images, on Basenji and on
  * QEMU TCG, in turns. Prints medians and ratios; nothing is asserted.
  *
- *     node bench/disk.ts [--runs 3] [--tests seq-read-1,rand-write-16] [--engines qemu,basenji] [--clock wall|cpu] [--json]
+ *     node bench/disk.ts [--runs 3] [--tests seq-read-1,rand-write-16] [--engines qemu,basenji,layered] [--clock wall|cpu] [--json]
  */
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -108,6 +108,11 @@ const COMMANDS: Readonly<Record<string, (guest: Guest, disk: string) => readonly
 		...["--kernel", kernel, "--initrd", initrd, "--append", append, "--serial", "stdio"],
 		...(options.stats === undefined ? [] : ["--stats", options.stats]),
 	],
+	/** The same chain below the layer of a machine that has a snapshot. */
+	layered: ({ kernel, initrd, append }, disk) => [
+		process.execPath,
+		...[fileURLToPath(new URL("disk-layered.ts", import.meta.url)), kernel, initrd, append, disk, `${MEMORY_MIB}M`],
+	],
 };
 
 /** Of a test's operations, in units that a person compares. */
@@ -129,7 +134,7 @@ try {
 			copyFileSync(pristine, top);
 			const timings: Timings = new Map();
 			const command = COMMANDS[name];
-			if (command === undefined) throw new RangeError(`no engine called ${name}: qemu, basenji`);
+			if (command === undefined) throw new RangeError(`no engine called ${name}: qemu, basenji, layered`);
 			await watch(command(guest, top), { timeoutMs: 200_000, clock: options.clock === "cpu" ? "cpu" : "wall" }, timings);
 			for (const [test, value] of timings) seconds.set(`${name} ${test}`, [...(seconds.get(`${name} ${test}`) ?? []), value]);
 			console.error(
@@ -140,16 +145,18 @@ try {
 		const values = seconds.get(`${name} ${test}`);
 		return values === undefined ? undefined : median(values);
 	};
-	const rows = tests.map((test) => ({ test, qemu: of("qemu", test), basenji: of("basenji", test) }));
+	const rows = names
+		.filter((name) => name !== "qemu")
+		.flatMap((name) => tests.map((test) => ({ name, test, qemu: of("qemu", test), ours: of(name, test) })));
 	if (options.json) console.log(JSON.stringify({ runs: Number(options.runs), seconds: Object.fromEntries(seconds) }, undefined, "\t"));
 	const ratios: number[] = [];
-	for (const { test, qemu, basenji } of rows) {
+	for (const { name, test, qemu, ours } of rows) {
 		const cell = (value: number | undefined) => (value === undefined ? "-" : speed(test, value)).padStart(12);
-		const ratio = qemu === undefined || basenji === undefined ? undefined : qemu / basenji;
+		const ratio = qemu === undefined || ours === undefined ? undefined : qemu / ours;
 		if (ratio !== undefined) ratios.push(ratio);
 		if (!options.json)
 			console.log(
-				`${test.padEnd(14)} QEMU TCG ${cell(qemu)}   Basenji ${cell(basenji)}   ratio ${ratio === undefined ? "-" : ratio.toFixed(2)}`,
+				`${test.padEnd(14)} QEMU TCG ${cell(qemu)}   ${name} ${cell(ours)}   ratio ${ratio === undefined ? "-" : ratio.toFixed(2)}`,
 			);
 	}
 	if (!options.json && ratios.length > 0) console.log(`geometric mean of the ratios ${geometricMean(ratios).toFixed(2)}`);

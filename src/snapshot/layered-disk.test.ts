@@ -41,7 +41,7 @@ it("writes in place until it is sealed, and never again after", async () => {
 
 it("goes back to whatever was sealed, in any order, and its forks go their own ways", async () => {
 	const step = fc.oneof(
-		fc.record({ kind: fc.constant("write" as const), at: fc.nat(15), seed: fc.nat(255) }),
+		fc.record({ kind: fc.constant("write" as const), at: fc.nat(15), seed: fc.nat(255), isAtOnce: fc.boolean() }),
 		fc.record({ kind: fc.constant("seal" as const) }),
 		fc.record({ kind: fc.constantFrom("restore" as const, "fork" as const, "drop" as const), which: fc.nat(9) }),
 	);
@@ -54,7 +54,10 @@ it("goes back to whatever was sealed, in any order, and its forks go their own w
 			for (const each of steps) {
 				const chosen = each.kind === "write" || each.kind === "seal" ? undefined : sealed[each.which % Math.max(1, sealed.length)];
 				if (each.kind === "write") {
-					await disk.write(each.at * 4096, pattern(4096, each.seed));
+					const bytes = pattern(4096, each.seed);
+					if (!each.isAtOnce || !disk.writeNow(each.at * 4096, [bytes])) await disk.write(each.at * 4096, bytes);
+					const read = new Uint8Array(4096);
+					if (disk.readNow(each.at * 4096, [read])) expectBytes(read, bytes);
 					model.set(pattern(4096, each.seed), each.at * 4096);
 				} else if (each.kind === "seal") sealed.push({ layers: await disk.seal(), model: model.slice() });
 				else if (chosen === undefined) continue;

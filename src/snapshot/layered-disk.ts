@@ -5,6 +5,7 @@ import { createLayer, type Layer, type LayerBelow, type LayerOptions, layerName,
 import type { LayerFolder } from "../disk/layers/layer-folder.ts";
 import { decodeRecord, encodeRecord } from "../disk/layers/layer-record.ts";
 import { SwitchDisk } from "../disk/layers/switch-disk.ts";
+import type { Pieces } from "../disk/pieces.ts";
 import { Serial } from "../disk/serial.ts";
 import type { Extent } from "./diff.ts";
 import { ForkLayers } from "./fork-layers.ts";
@@ -119,6 +120,14 @@ export class LayeredDisk implements Disk {
 
 	discard(offsetBytes: number, lengthBytes: number): Promise<void> {
 		return this.#switch.discard(offsetBytes, lengthBytes);
+	}
+
+	readNow(offsetBytes: number, into: Pieces): boolean {
+		return this.#switch.readNow(offsetBytes, into);
+	}
+
+	writeNow(offsetBytes: number, from: Pieces): boolean {
+		return this.#switch.writeNow(offsetBytes, from);
 	}
 
 	async flush(): Promise<void> {
