@@ -3,7 +3,7 @@
  *
  *     node tests/disk/main.ts [operations] [kills] [fuzz] [guest-kills] [--seed N] [--operations 10000] [--kills 200] [--fuzz 10000] [--only TEXT]
  *
- * guest-kills boots a machine for each kill, and runs only when asked for. Prints a line for each, and ends with 1 if anything was not as it should be.
+ * guest-kills needs an image to boot, and runs only when asked for. Prints a line for each, and ends with 1 if anything was not as it should be.
  */
 import { parseArgs } from "node:util";
 import { runFuzz } from "./fuzz.ts";
