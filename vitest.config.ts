@@ -13,9 +13,12 @@ export default defineConfig({
 						"tests/disk/**/*.test.ts",
 						"bench/**/*.test.ts",
 					],
+					// They start processes, which takes most of a second each.
+					exclude: ["src/cli/**", "**/node_modules/**"],
 					testTimeout: 60_000,
 				},
 			},
+			{ test: { name: "cli", include: ["src/cli/**/*.test.ts"], testTimeout: 120_000 } },
 			{ test: { name: "sim", include: ["tests/sim/**/*.test.ts", "tests/lab/**/*.test.ts"], testTimeout: 300_000 } },
 			{
 				test: {

@@ -5,7 +5,6 @@ import { type DiskFormat, formatOfFile } from "../host/node/disk/attach.ts";
 import { commitDiskFile, discardDiskFile, stepDiskFile } from "../host/node/disk/commit.ts";
 import {
 	checkDiskFile,
-	compactDiskFile,
 	convertDiskFile,
 	createDiskFile,
 	type DiskFileInfo,
@@ -13,6 +12,7 @@ import {
 	type NewDiskOptions,
 	resizeDiskFile,
 } from "../host/node/disk/disk-tools.ts";
+import { compactDiskFile } from "../host/node/disk/rewrite.ts";
 import { progressOn } from "../host/node/progress.ts";
 import { formatSize, parseSize } from "../vm/quantity.ts";
 import { UsageError } from "./failure.ts";
@@ -55,8 +55,7 @@ export interface ResizeOptions extends FormatOptions {
 	readonly shrink?: boolean;
 }
 
-export interface CompactOptions {
-	readonly json?: boolean;
+export interface CompactOptions extends FormatOptions {
 	readonly compress?: boolean;
 }
 
@@ -211,11 +210,12 @@ export async function resizeDisk(file: string, size: string, options: ResizeOpti
 }
 
 export async function compactDisk(file: string, options: CompactOptions): Promise<void> {
-	const before = await diskFileInfo(file, { format: "qcow2" });
+	const format = options.format ?? (await formatOfFile(file));
+	const before = await diskFileInfo(file, { format });
 	await withProgress(`compacting ${file}`, (onProgress) =>
-		compactDiskFile(file, { onProgress, ...(options.compress === undefined ? {} : { isCompressing: options.compress }) }),
+		compactDiskFile(file, { format, onProgress, ...(options.compress === undefined ? {} : { isCompressing: options.compress }) }),
 	);
-	const after = await diskFileInfo(file, { format: "qcow2" });
+	const after = await diskFileInfo(file, { format });
 	if (options.json === true) printJson({ file, ...after, before: { fileBytes: before.fileBytes, allocatedBytes: before.allocatedBytes } });
 	else process.stdout.write(`${file}: ${formatSize(before.allocatedBytes)} before, ${formatSize(after.allocatedBytes)} now\n`);
 }

@@ -72,7 +72,7 @@ export function addDisk(program: Command, onExit: (code: number) => void): void 
 		.action(async (from: string, to: string, options: ConvertOptions) => (await load()).convertDisk(from, to, options));
 	disk
 		.command("resize")
-		.description("give a disk another size (raw, qcow2)")
+		.description("give a disk another size (raw, qcow2; larger, VMDK in one sparse file)")
 		.argument("<file>")
 		.argument("<size>", "such as 8G, or +2G to grow by that much")
 		.addOption(option("--shrink", "allow a smaller size: what lies behind it is lost"))
@@ -81,9 +81,10 @@ export function addDisk(program: Command, onExit: (code: number) => void): void 
 		.action(async (file: string, size: string, options: ResizeOptions) => (await load()).resizeDisk(file, size, options));
 	disk
 		.command("compact")
-		.description("write a qcow2 image again without free clusters and zeros")
+		.description("write an image again without free clusters and zeros (qcow2, raw, VMDK in one sparse file)")
 		.argument("<file>")
-		.addOption(option("--compress", "store clusters compressed"))
+		.addOption(option("--compress", "store clusters compressed (qcow2)"))
+		.addOption(format())
 		.addOption(json())
 		.action(async (file: string, options: CompactOptions) => (await load()).compactDisk(file, options));
 	for (const [name, description] of [

@@ -4,6 +4,7 @@ import { checkRange, checkWritable } from "../../range.ts";
 import { RangeLocks } from "../../range-locks.ts";
 import { storeZeroes } from "../../raw.ts";
 import { Serial } from "../../serial.ts";
+import { encodeUtf8 } from "../../utf8.ts";
 import { cidPosition, parseDescriptor, type VmdkDescriptor } from "./descriptor.ts";
 import { isSparseExtent, SparseExtent } from "./sparse-extent.ts";
 
@@ -51,6 +52,17 @@ export async function readVmdkDescriptor(store: ByteStore): Promise<{ descriptor
 }
 
 /** A VMDK disk of any mix of flat, sparse and zero extents; stream-optimised ones for reading. */
+/** Says that the contents are those of `cid`. Nobody has the disk open. */
+export async function writeVmdkCid(store: ByteStore, cid: number): Promise<void> {
+	const { offset, bytes } = await readVmdkDescriptor(store);
+	const at = cidPosition(bytes);
+	if (at !== undefined) await store.write(offset + at, cidDigits(cid));
+}
+
+function cidDigits(cid: number): Uint8Array {
+	return encodeUtf8(cid.toString(16).padStart(8, "0"));
+}
+
 export class VmdkDisk implements Disk {
 	readonly sizeBytes: number;
 	readonly sectorBytes = 512;
@@ -192,11 +204,7 @@ export class VmdkDisk implements Disk {
 		for (const { part } of this.#extents) if (part.kind === "sparse") await part.sparse.markUnclean(true);
 		if (this.#cid === undefined) return;
 		const cid = (Math.imul(this.descriptor.cid, 1664525) + 1013904223) >>> 0;
-		const digits = (cid >= 0xffff_fffe ? 1 : cid).toString(16).padStart(8, "0");
-		await this.#store.write(
-			this.#cid.at,
-			Uint8Array.from(digits, (digit) => digit.charCodeAt(0)),
-		);
+		await this.#store.write(this.#cid.at, cidDigits(cid >= 0xffff_fffe ? 1 : cid));
 	}
 
 	async #locked(offsetBytes: number, lengthBytes: number, isExclusive: boolean, work: () => Promise<void>): Promise<void> {

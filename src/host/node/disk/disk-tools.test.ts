@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { expectBytes, MIB, pattern, readBytes } from "../../../../tests/suites/disk-contract.ts";
 import { hasQemuImg, qemuImg } from "../../../../tests/suites/qemu-img.ts";
-import { checkDiskFile, compactDiskFile, convertDiskFile, createDiskFile, diskFileInfo, resizeDiskFile } from "./disk-tools.ts";
+import { readVmdkDescriptor } from "../../../disk/formats/vmdk/vmdk-disk.ts";
+import { checkDiskFile, convertDiskFile, createDiskFile, diskFileInfo, resizeDiskFile } from "./disk-tools.ts";
 import { openImageFile } from "./files.ts";
+import { compactDiskFile } from "./rewrite.ts";
+import { withStore } from "./with-store.ts";
 
 let folder = "";
 let made = 0;
@@ -116,5 +119,45 @@ describe("disk tools", () => {
 		expectBytes(await contentsOf(path), expected);
 		expect((await checkDiskFile(path)).problems).toEqual([]);
 		expect((await readdir(folder)).filter((name) => name.endsWith(".compacted") || name.endsWith(".lock"))).toEqual([]);
+	});
+
+	it("compact raw disks into holes, and VMDK ones without grains of zeros", async () => {
+		const raw = fresh("raw");
+		await writeFile(raw, pattern(8 * MIB, 1).fill(0, 0, 6 * MIB));
+		const expected = await contentsOf(raw);
+		const before = (await diskFileInfo(raw)).allocatedBytes;
+		await compactDiskFile(raw);
+		expect((await diskFileInfo(raw)).allocatedBytes).toBeLessThan(before - 5 * MIB);
+		expectBytes(await contentsOf(raw), expected);
+		const vmdk = fresh("vmdk");
+		await createDiskFile(vmdk, { format: "vmdk", sizeBytes: 8 * MIB });
+		const { disk } = await openImageFile(vmdk);
+		await disk.write(0, pattern(8 * MIB, 1));
+		await disk.write(0, new Uint8Array(6 * MIB));
+		await disk.close();
+		const cid = () => withStore(vmdk, true, async (store) => (await readVmdkDescriptor(store)).descriptor.cid);
+		const parent = await cid();
+		await compactDiskFile(vmdk);
+		expect((await stat(vmdk)).size).toBeLessThan(3 * MIB);
+		expectBytes(await contentsOf(vmdk), expected);
+		expect(await cid()).toBe(parent);
+		await resizeDiskFile(vmdk, 16 * MIB);
+		expectBytes((await contentsOf(vmdk)).subarray(0, 8 * MIB), expected);
+		expect((await diskFileInfo(vmdk)).sizeBytes).toBe(16 * MIB);
+		expect((await checkDiskFile(vmdk)).problems).toEqual([]);
+	});
+
+	it("say what they cannot compact or give another size", async () => {
+		const flat = fresh("vmdk");
+		await createDiskFile(flat, { format: "vmdk", sizeBytes: MIB, type: "monolithicFlat" });
+		await expect(compactDiskFile(flat)).rejects.toThrow(/monolithicFlat cannot be written again; convert it/);
+		await expect(resizeDiskFile(flat, 2 * MIB)).rejects.toMatchObject({ name: "DiskError", kind: "unsupported" });
+		const whole = fresh("vmdk");
+		await createDiskFile(whole, { format: "vmdk", sizeBytes: 2 * MIB });
+		await expect(resizeDiskFile(whole, MIB, { allowShrink: true })).rejects.toThrow(/is not made smaller/);
+		const child = fresh("vmdk");
+		await createDiskFile(child, { format: "vmdk", sizeBytes: 2 * MIB, parentFile: whole });
+		await expect(compactDiskFile(child)).rejects.toThrow(/is a child of another disk/);
+		await expect(compactDiskFile(whole, { isCompressing: true })).rejects.toThrow(/vmdk is not written compressed/);
 	});
 });

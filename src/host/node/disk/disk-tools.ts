@@ -3,7 +3,6 @@ import { basename, dirname, extname, join } from "node:path";
 import { copyDisk } from "../../../disk/convert.ts";
 import { type ByteStore, type Disk, DiskError } from "../../../disk/disk.ts";
 import { checkQcow2, type Qcow2CheckReport, repair } from "../../../disk/formats/qcow2/check.ts";
-import { compactQcow2 } from "../../../disk/formats/qcow2/compact.ts";
 import { createQcow2, type Qcow2CreateOptions } from "../../../disk/formats/qcow2/create.ts";
 import { COMPATIBLE, INCOMPATIBLE, type Qcow2Header } from "../../../disk/formats/qcow2/header.ts";
 import { readHeader } from "../../../disk/formats/qcow2/metadata.ts";
@@ -14,10 +13,10 @@ import { checkVmdkExtents, type ImageCheckReport } from "../../../disk/formats/v
 import { createVmdk, type VmdkCreateOptions } from "../../../disk/formats/vmdk/create.ts";
 import { readVmdkDescriptor, VmdkDisk } from "../../../disk/formats/vmdk/vmdk-disk.ts";
 import { type DiskFormat, type ImageLayer, probeFormat } from "../../../disk/open.ts";
-import { nodeCodecs } from "./codecs.ts";
-import { replaceFile } from "./commit.ts";
 import { FileStore } from "./file-store.ts";
 import { openImageFile, resolvePath } from "./files.ts";
+import { rewriteVmdk } from "./rewrite.ts";
+import { openBelow, withStore } from "./with-store.ts";
 
 export type NewDiskOptions =
 	| { readonly format: "raw"; readonly sizeBytes: number }
@@ -212,7 +211,7 @@ function copyOptions(to: Disk, options: { readonly isCompressing?: boolean; read
 
 /**
  * Gives a disk another size.
- * @throws DiskError unsupported for a shrink without `allowShrink`, and for formats other than raw and qcow2
+ * @throws DiskError unsupported for a shrink without `allowShrink`, for VHD and VHDX, and for VMDK but growing a whole one in one sparse file
  */
 export async function resizeDiskFile(
 	path: string,
@@ -224,6 +223,7 @@ export async function resizeDiskFile(
 		await withStore(path, false, async (store) => {
 			const format = options.format ?? (await probeFormat(store));
 			const shrink = options.allowShrink === undefined ? {} : { allowShrink: options.allowShrink };
+			if (format === "vmdk") return rewriteVmdk(store, { sizeBytes });
 			if (format === "qcow2") return resizeQcow2(store, sizeBytes, { ...shrink, ...(backing === undefined ? {} : { backing }) });
 			if (format !== "raw") throw new DiskError("unsupported", path, `a disk of format ${format} cannot be given another size`);
 			if (sizeBytes < (await store.size()) && options.allowShrink !== true)
@@ -236,60 +236,7 @@ export async function resizeDiskFile(
 	}
 }
 
-/** Writes a qcow2 image again without free clusters and zeros, and puts it in the old one's place in one step. */
-export async function compactDiskFile(
-	path: string,
-	options: { readonly isCompressing?: boolean; readonly onProgress?: Progress } = {},
-): Promise<void> {
-	const place = resolvePath("", path);
-	const fresh = join(dirname(place), `.${basename(place)}.compacted`);
-	const backing = await openBelow(place, undefined);
-	try {
-		await withStore(place, false, async (store) => {
-			await expectQcow2(store, "compaction");
-			// What an earlier attempt left when it was cut off; the image's lock says that there is no other now.
-			await rm(fresh, { force: true });
-			const target = await FileStore.open(fresh, { create: true, lock: false });
-			try {
-				await compactQcow2(store, target, { codecs: nodeCodecs, ...options, ...(backing === undefined ? {} : { backing }) });
-				await target.flush();
-			} finally {
-				await target.close();
-			}
-			await replaceFile(fresh, place);
-		});
-	} catch (error) {
-		if (!(error instanceof DiskError && error.kind === "locked")) await rm(fresh, { force: true });
-		throw error;
-	} finally {
-		await backing?.close();
-	}
-}
-
-/** What a qcow2 image stands on, opened. */
-async function openBelow(path: string, format: DiskFormat | undefined): Promise<Disk | undefined> {
-	const named = await withStore(path, true, async (store) => {
-		if ((format ?? (await probeFormat(store))) !== "qcow2") return undefined;
-		const { backingFile, backingFormat } = await readHeader(store);
-		return backingFile === undefined ? undefined : { backingFile, backingFormat };
-	});
-	if (named === undefined) return undefined;
-	const formats: Readonly<Record<string, DiskFormat>> = { raw: "raw", qcow2: "qcow2", vmdk: "vmdk", vpc: "vhd", vhdx: "vhdx" };
-	const below = named.backingFormat === undefined ? undefined : formats[named.backingFormat];
-	const place = resolvePath(resolvePath("", path), named.backingFile);
-	return (await openImageFile(place, { isReadOnly: true, ...(below === undefined ? {} : { format: below }) })).disk;
-}
-
 async function expectQcow2(store: ByteStore, what: string): Promise<void> {
 	const format = await probeFormat(store);
 	if (format !== "qcow2") throw new DiskError("unsupported", store.name, `${what} is for qcow2, and this is ${format}`);
-}
-
-async function withStore<Result>(path: string, isReadOnly: boolean, work: (store: FileStore) => Promise<Result>): Promise<Result> {
-	const store = await FileStore.open(path, { isReadOnly });
-	try {
-		return await work(store);
-	} finally {
-		await store.close();
-	}
 }
