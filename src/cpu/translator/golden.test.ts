@@ -135,4 +135,21 @@ describe("what the translator makes", () => {
 		const texts = REGIONS.map(([title, hex, modeKey]) => region(title, hex, modeKey));
 		await expect(texts.join("\n")).toMatchFileSnapshot("golden/regions.txt");
 	});
+
+	it("is the same by templates as from meanings, whatever came before", () => {
+		const plain = INSTRUCTIONS_64.filter((hex) => decoded(bytesOf(hex), 0, 64).row.flow === "none");
+		const shared = new ShapeTable();
+		let state = 1;
+		const pick = (count: number): number => {
+			state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+			return Math.floor((state / 2 ** 32) * count);
+		};
+		for (let n = 0; n < 40; n++) {
+			const title = `program ${n}`;
+			const code = bytesOf(Array.from({ length: 24 }, () => plain[pick(plain.length)] as string).join(""));
+			const graph = new CodeFixture(code).graph(0, MODE64) as RegionGraph;
+			expect(graph.insnCount).toBeGreaterThan(20);
+			expect(emit(title, graph, shared).text, title).toBe(emit(title, graph, new ShapeTable()).text);
+		}
+	});
 });
