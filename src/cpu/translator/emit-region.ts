@@ -33,14 +33,14 @@ export function emitRegion(graph: RegionGraph, calls: Callables, table: ShapeTab
 
 /** By instruction: whether the flags after it are overwritten before anybody can see them. */
 function findDeadFlags(shapes: readonly Shape[]): boolean[] {
-	const found: boolean[] = [];
+	const found = shapes.map(() => false);
 	let isDead = false;
 	for (let n = shapes.length - 1; n >= 0; n--) {
-		found.push(isDead);
+		found[n] = isDead;
 		const { flagUse } = shapes[n] as Shape;
 		if (flagUse !== "passes") isDead = flagUse === "sets";
 	}
-	return found.reverse();
+	return found;
 }
 
 class RegionEmitter {

@@ -50,6 +50,7 @@ export class RegionFlow {
 	/** By order of block. */
 	readonly #before: (FlowState | undefined)[] = [];
 	readonly #shapes: (readonly Shape[])[] = [];
+	readonly #touched: Touched = { gprRead: 0, gprWritten: 0, gprAlways: 0, xmmRead: 0, xmmWritten: 0, xmmAlways: 0 };
 
 	constructor(graph: RegionGraph, table: ShapeTable) {
 		const { blocks, modeKey } = graph;
@@ -81,7 +82,7 @@ export class RegionFlow {
 	#passage({ insns }: RegionBlock, table: ShapeTable, modeKey: number): Passage {
 		const passage: Passage = { gprWritten: 0, gprAlways: 0, xmmWritten: 0, xmmAlways: 0, isInMemory: false, flags: "none" };
 		const shapes: Shape[] = [];
-		const touched: Touched = { gprRead: 0, gprWritten: 0, gprAlways: 0, xmmRead: 0, xmmWritten: 0, xmmAlways: 0 };
+		const touched = this.#touched;
 		for (let i = 0; i < insns.length; i++) {
 			const { insn } = insns[i] as RegionInsn;
 			const shape = table.of(insn, modeKey);
