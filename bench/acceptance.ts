@@ -15,7 +15,7 @@ export interface Verdict {
 }
 
 const MAX_BEYOND_RAM_MB = 300;
-export const MAX_PAGE_SLOWDOWN = 1.3;
+const MAX_PAGE_SLOWDOWN = 1.3;
 
 function verdict(what: string, wanted: number, got: number | undefined, isMost = false, unit: Verdict["unit"] = "×"): Verdict {
 	return { what, wanted, isMost, unit, got, isMet: got === undefined ? undefined : isMost ? got <= wanted : got >= wanted };
@@ -46,6 +46,14 @@ export function judge(measured: readonly Measured[], subject: string, programs: 
 		verdict("50 MB of code against QEMU TCG", 0.7, mean(ratios(64, long, [WIDE]))),
 		verdict("memory beyond the guest's", MAX_BEYOND_RAM_MB, bytes.length === 0 ? undefined : Math.max(...bytes) / 1024 ** 2, true, "MB"),
 	];
+}
+
+/** Holds a page's times to Node's. */
+export function judgePage(measured: readonly Measured[], page: string, node: string, programs: readonly string[]): Verdict {
+	const [own, peer] = [page, node].map((name) => measured.find(({ engine }) => engine === name));
+	const ratios = own === undefined || peer === undefined ? [] : Object.values(speedups(peer, own, programs));
+	const slowdown = ratios.length === 0 ? undefined : geometricMean(ratios);
+	return verdict("time in a page of Chromium as a multiple of Node's, geometric mean", MAX_PAGE_SLOWDOWN, slowdown, true);
 }
 
 export function renderVerdicts(verdicts: readonly Verdict[]): string {

@@ -7,6 +7,8 @@ import { residentBeyondRam } from "./resident.ts";
 
 /** How often memory is looked at. */
 const SAMPLE_MS = 1000;
+/** Characters. */
+const MAX_COMPLAINTS = 10_000;
 
 /** Seconds by program. */
 export type Timings = Map<string, number>;
@@ -22,6 +24,15 @@ export interface Observed {
 	readonly timings: Timings;
 	/** The most that the emulator's process had in memory besides the guest's RAM, looked at once a second. */
 	readonly beyondRamBytes: number | undefined;
+	/** The first that the emulator had to complain about. */
+	readonly complaint?: string | undefined;
+}
+
+/** What a command took, and said on standard error. */
+interface Watched {
+	readonly wholeSeconds: number | undefined;
+	readonly beyondRamBytes: number | undefined;
+	readonly complaint: string | undefined;
 }
 
 export interface Engine {
@@ -52,9 +63,9 @@ class Emulator implements Engine {
 
 	async run(guest: Guest, limits: RunLimits): Promise<Observed> {
 		const timings: Timings = new Map();
-		const { wholeSeconds, beyondRamBytes } = await watch(this.#commandOf(guest), limits, timings, guest);
+		const { wholeSeconds, ...rest } = await watch(this.#commandOf(guest), limits, timings, guest);
 		if (wholeSeconds !== undefined && guest.whole !== undefined) timings.set(guest.whole, wholeSeconds);
-		return { timings, beyondRamBytes };
+		return { timings, ...rest };
 	}
 }
 
@@ -64,15 +75,14 @@ const POWERED_OFF = /reboot: (Power down|System halted)/;
  * Runs a command and times what stands between its "BENCH name begin" and "BENCH name end" lines, by this host's clock, and its
  * whole life up to power-off, or up to the text that the guest ends with.
  */
-export function watch(
-	command: readonly string[],
-	limits: RunLimits,
-	timings: Timings,
-	guest?: Guest,
-): Promise<{ wholeSeconds: number | undefined; beyondRamBytes: number | undefined }> {
+export function watch(command: readonly string[], limits: RunLimits, timings: Timings, guest?: Guest): Promise<Watched> {
 	return new Promise((resolve) => {
 		const startMs = limits.clock === "wall" ? performance.now() : 0;
-		const child = spawn(command[0] as string, command.slice(1), { stdio: ["ignore", "pipe", "ignore"] });
+		const child = spawn(command[0] as string, command.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
+		let complaints = "";
+		child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+			if (complaints.length < MAX_COMPLAINTS) complaints += chunk;
+		});
 		const begun = new Map<string, number>();
 		let wholeSeconds: number | undefined;
 		let beyondRamBytes: number | undefined;
@@ -107,7 +117,7 @@ export function watch(
 		const finish = (): void => {
 			clearTimeout(timer);
 			clearInterval(sampler);
-			resolve({ wholeSeconds, beyondRamBytes });
+			resolve({ wholeSeconds, beyondRamBytes, complaint: complaints.split("\n").find((line) => line.trim() !== "") });
 		};
 		child.on("error", finish);
 		child.on("close", finish);

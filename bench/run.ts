@@ -101,7 +101,7 @@ async function measure(engines: readonly Engine[], guests: ReadonlyMap<Part, rea
 					const missing = namesOf(part, engine).filter((name) => !observed.timings.has(name));
 					const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
 					console.error(
-						`run ${run}/${runCount}: ${part}, ${engine.name} ${engine.bits}-bit, ${seconds} s${missing.length > 0 ? `; not finished: ${missing.join(", ")}` : ""}`,
+						`run ${run}/${runCount}: ${part}, ${engine.name} ${engine.bits}-bit, ${seconds} s${missing.length > 0 ? `; not finished: ${missing.join(", ")}${observed.complaint === undefined ? "" : ` (${observed.complaint})`}` : ""}`,
 					);
 				}
 	return runs;

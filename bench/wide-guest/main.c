@@ -38,7 +38,7 @@ int main(void) {
 	uint32_t seed = 12345;
 	for (uint32_t count = 0; count < SKEWED_CALLS; count++) {
 		seed ^= seed << 13, seed ^= seed >> 17, seed ^= seed << 5;
-		/* The product of three draws: a tenth of the functions takes two thirds of the calls. */
+		/* The product of three draws: a tenth of the functions takes six tenths of the calls. */
 		const uint64_t a = seed & 0x3ff, b = seed >> 10 & 0x3ff, c = seed >> 20 & 0x3ff;
 		const uint32_t rank = (uint32_t)(a * b * c * FUNCTIONS >> 30);
 		call((rank * 40503u + 77) % FUNCTIONS);

@@ -6,6 +6,7 @@ import { setFlagsFromString } from "node:v8";
  * three times as fast optimised (`docs/decisions/0004`). Optimisation happens on V8's own threads.
  */
 const TIERING_BUDGET = 1_000_000;
+export const TIERING_FLAG = `--wasm-tiering-budget=${TIERING_BUDGET}`;
 
 let isTuned = false;
 
@@ -13,5 +14,5 @@ let isTuned = false;
 export function tuneWebAssembly(): void {
 	if (isTuned) return;
 	isTuned = true;
-	setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
+	setFlagsFromString(TIERING_FLAG);
 }
