@@ -33,12 +33,21 @@ export function chromiumMissing(): string | undefined {
 	}
 }
 
-/** Runs a guest in a page of its own in a browser of its own. @throws Error with what the page said, or the browser */
+/** Runs the bench's guest in a page of its own. @throws Error with what the page said, or the browser */
 export async function runInPage(guest: PageGuest, options: PageOptions): Promise<GuestReport> {
+	return (await runScript("bench/page/client.ts", guest, options)) as GuestReport;
+}
+
+/**
+ * Runs a script of the project's in a page of its own in a browser of its own, and answers what it posts to "report". It finds the guest,
+ * as JSON, in its address.
+ * @throws Error with the page's `error`, or the browser's
+ */
+export async function runScript(script: string, guest: PageGuest, options: PageOptions): Promise<unknown> {
 	const profile = await mkdtemp(join(tmpdir(), "basenji-chromium-"));
 	const query = encodeURIComponent(JSON.stringify({ ...guest, kernel: "files/kernel", initrd: "files/initrd" }));
 	await using server = await servePage(
-		`<!doctype html><meta charset="utf-8"><title>Basenji</title><script type="module" src="bench/page/client.ts?guest=${query}"></script>`,
+		`<!doctype html><meta charset="utf-8"><title>Basenji</title><script type="module" src="${script}?guest=${query}"></script>`,
 	);
 	server.offer("files/kernel", guest.kernel);
 	server.offer("files/initrd", guest.initrd);
@@ -59,8 +68,8 @@ export async function runInPage(guest: PageGuest, options: PageOptions): Promise
 		);
 	});
 	try {
-		const report = (await Promise.race([server.report(), ended, late])) as GuestReport | { readonly error: string };
-		if ("error" in report) throw new Error(`the page: ${report.error}`);
+		const report = (await Promise.race([server.report(), ended, late])) as { readonly error?: string };
+		if (report.error !== undefined) throw new Error(`the page: ${report.error}`);
 		return report;
 	} finally {
 		clearTimeout(timer);

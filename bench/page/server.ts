@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** The folders that hold what a page may import. */
-const SCRIPTS = /^(src|bench\/page)\/[\w./-]+\.ts$/;
+const SCRIPTS = /^(src|bench\/page|tests\/guest)\/[\w./-]+\.ts$/;
 const MAX_REPORT_BYTES = 16 * 1024 * 1024;
 
 /** What makes a page cross-origin isolated (HTML Standard, "Cross-origin opener policies"), and keeps the token to ourselves. */
