@@ -180,13 +180,21 @@ export function isSound(testCase: TestCase): boolean {
 	let open = 0;
 	let isStraight = true;
 	let sound = true;
+	const starts = new Set<bigint>();
+	/** Where branches lead while a flag is open: what stands in the middle of an instruction may be one that reads it. */
+	const targets: bigint[] = [];
 	forEachInstruction(testCase, (instruction) => {
+		starts.add(instruction.ip);
+		if (open !== 0 && NEAR_BRANCHES.has(instruction.op0Kind)) targets.push(instruction.nearBranchTarget);
 		if ((fromIced(instruction.rflagsRead) & open) !== 0) sound = false;
 		const effects = flagEffects(instruction);
 		if (isStraight) open &= ~effects.defined;
 		open |= effects.undefined;
 		if (instruction.flowControl !== FlowControl.Next) isStraight = false;
 	});
+	const first = BigInt(initialIp(testCase));
+	const end = first + BigInt(codeOf(testCase).length);
+	if (targets.some((target) => target >= first && target < end && !starts.has(target))) sound = false;
 	return sound;
 }
 

@@ -1,0 +1,23 @@
+import { expect, test } from "vitest";
+import { DiskError } from "../../disk/disk.ts";
+import { MachineError } from "../../vm/error.ts";
+import { receiveError, sendError } from "./messages.ts";
+
+const cross = (error: unknown): Error => receiveError(structuredClone(sendError(error)));
+
+test("an error that has crossed between threads is of its class, with its kind, message and stack", () => {
+	const made = new MachineError("config", "memory: too little");
+	const got = cross(made);
+	expect(got).toBeInstanceOf(MachineError);
+	expect(got).toMatchObject({ name: "MachineError", kind: "config", message: "memory: too little", stack: made.stack });
+	expect(cross(new DiskError("corrupt", "a.qcow2", "is cut short", { offsetBytes: 12 }))).toMatchObject({
+		kind: "corrupt",
+		where: "a.qcow2",
+		message: "a.qcow2 at offset 12: is cut short",
+	});
+});
+
+test("anything else that is thrown arrives as an error that says it", () => {
+	expect(cross(new TypeError("no such thing"))).toMatchObject({ name: "TypeError", message: "no such thing" });
+	expect(cross("a text")).toMatchObject({ message: "a text" });
+});
