@@ -1,4 +1,4 @@
-import type { Disk } from "../../disk/disk.ts";
+import { type Disk, DiskError } from "../../disk/disk.ts";
 import { MemoryLayerFolder } from "../../disk/layers/layer-folder.ts";
 import { MemoryStore } from "../../disk/memory-store.ts";
 import { openImage } from "../../disk/open.ts";
@@ -40,6 +40,10 @@ export async function loadDisk(index: number, { source, format, isIndependent }:
 	const key = `disks[${index}].source`;
 	const name = typeof source === "string" ? source : key;
 	const store = new MemoryStore(name, await load(key, source));
-	const { disk } = await openImage({ resolve: (_, place) => place, open: async () => store }, name, { format });
+	const open = async (place: string): Promise<MemoryStore> => {
+		if (place !== name) throw new DiskError("not-found", place, `${name} stands on it, and a page has no files beside a disk's own`);
+		return store;
+	};
+	const { disk } = await openImage({ resolve: (_, place) => place, open }, name, { format });
 	return isIndependent || disk.isReadOnly ? disk : LayeredDisk.open(disk, new MemoryLayerFolder());
 }
