@@ -173,7 +173,7 @@ export function shuffle(a: Expr, b: Expr, lanes: Uint8Array): Expr {
 
 export function select(condition: Expr, ifTrue: Expr, ifFalse: Expr): Expr {
 	if (condition.op === OP.i32Const) return condition.imm !== 0 ? ifTrue : ifFalse;
-	return new Expr(ifTrue.type, OP.select, ifTrue, ifFalse, condition, undefined);
+	return new Expr(ifTrue.type, OP.select, ifTrue, ifFalse, truth(condition), undefined);
 }
 
 /** Any instruction without immediates, with the folding that keeps generated code small. */
@@ -207,6 +207,10 @@ function make({ code, type }: Known, a: Expr, b: Expr | undefined, c: Expr | und
 			const folded = foldOne(code, a.imm as number | bigint);
 			if (folded !== undefined) return folded;
 		}
+		if (code === OP.i32Eqz) {
+			const inverse = INVERSES.get(a.op);
+			if (inverse !== undefined) return new Expr("i32", inverse, a.a, a.b, undefined, undefined);
+		}
 		// Wrapping what was just extended.
 		if (code === OP.i32WrapI64 && (a.op === OP.i64ExtendI32U || a.op === OP.i64ExtendI32S)) return a.a as Expr;
 	} else if (b.op === OP.i32Const || b.op === OP.i64Const) {
@@ -219,6 +223,26 @@ function make({ code, type }: Known, a: Expr, b: Expr | undefined, c: Expr | und
 	}
 	if (b !== undefined && a.imm === 0 && (a.op === OP.i32Const || a.op === OP.i64Const) && doesZeroLeave(code)) return b;
 	return new Expr(type, code, a, b, c, undefined);
+}
+
+/** Integer comparisons and those that hold where they do not. */
+const INVERSES = new Map<number, number>();
+for (const type of ["i32", "i64"] as const)
+	for (const [name, inverse] of [
+		["Eq", "Ne"],
+		["LtS", "GeS"],
+		["LtU", "GeU"],
+		["LeS", "GtS"],
+		["LeU", "GtU"],
+	] as const) {
+		INVERSES.set(OP[`${type}${name}`], OP[`${type}${inverse}`]);
+		INVERSES.set(OP[`${type}${inverse}`], OP[`${type}${name}`]);
+	}
+
+/** The same as a condition, where only whether it is zero counts. */
+export function truth(e: Expr): Expr {
+	const inner = e.op === OP.i32Eqz ? (e.a as Expr) : e;
+	return inner !== e && inner.op === OP.i32Eqz ? truth(inner.a as Expr) : e;
 }
 
 /** Adding, or-ing, xor-ing something to zero gives that. */

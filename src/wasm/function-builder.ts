@@ -1,5 +1,5 @@
 import type { ByteSink } from "./byte-sink.ts";
-import { codeOf, type Expr, onStack, type Stencil } from "./expr.ts";
+import { codeOf, type Expr, onStack, type Stencil, truth } from "./expr.ts";
 import { OP, type OpName, TYPE_CODE, type ValueType } from "./opcodes.ts";
 import { type Filling, HOLE, Recorder, type Template } from "./template.ts";
 import { giveBack, takeSink, ValueWriter } from "./value-writer.ts";
@@ -55,7 +55,7 @@ export class FunctionBuilder extends ValueWriter {
 			else otherwise?.();
 			return;
 		}
-		this.emit(condition);
+		this.emit(truth(condition));
 		this.code.pair(OP.if, 0x40);
 		this.depth++;
 		then();
@@ -73,14 +73,14 @@ export class FunctionBuilder extends ValueWriter {
 			this.if(condition, then, otherwise);
 			return;
 		}
-		this.emit(condition);
+		this.emit(truth(condition));
 		this.#hint();
 		this.if(onStack("i32"), then, otherwise);
 	}
 
 	/** A value that is worked out in one of two ways, seldom the first; it is on the stack, for the next expression to use once. */
 	choose(condition: Expr, type: ValueType, then: () => Expr, otherwise: () => Expr): Expr {
-		this.emit(condition);
+		this.emit(truth(condition));
 		this.#hint();
 		this.code.pair(OP.if, TYPE_CODE[type]);
 		this.depth++;
@@ -100,7 +100,7 @@ export class FunctionBuilder extends ValueWriter {
 
 	/** The same where a condition holds, which is rare. */
 	brOutIf(way: number, condition: Expr): void {
-		this.emit(condition);
+		this.emit(truth(condition));
 		this.#hint();
 		this.code.u8(OP.brIf);
 		this.#placeLater(way);
@@ -160,7 +160,7 @@ export class FunctionBuilder extends ValueWriter {
 	}
 
 	brIf(label: Label, condition: Expr): void {
-		this.emit(condition);
+		this.emit(truth(condition));
 		this.code.u8(OP.brIf);
 		this.code.u32(this.depth - label.depth);
 	}

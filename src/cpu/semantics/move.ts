@@ -224,7 +224,7 @@ define("AAD", (o) => {
 
 // ---- near control transfer ----
 
-define("JCC", (o) => o.branch(0, o.f.let(o.condition(o.insn.cc))));
+define("JCC", (o) => o.branch(0, o.condition(o.insn.cc)));
 
 define("JMP", (o) => {
 	if (o.insn.operands[0]?.kind === "rel") o.branch(0);
