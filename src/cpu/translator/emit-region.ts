@@ -208,18 +208,11 @@ class RegionEmitter {
 			this.#hasBranched = false;
 			this.#f.beginScope();
 			const shape = shapes[n] as Shape;
-			if (insn.row.flow === "none") {
-				const isKnown = ops.emitInsn(shape);
-				this.#f.endScope();
-				if (!isKnown) this.#check(shape);
-			} else {
-				shape.meaning.emit(ops);
-				// What a branch leads to is emitted inside it, by the same `ops`: by now its fields tell of other instructions.
-				if (!this.#hasBranched && !ops.isEnded) ops.commit();
-				this.#f.endScope();
-				if (this.#hasBranched) return;
-				this.#check(shape);
-			}
+			ops.emitInsn(shape);
+			this.#f.endScope();
+			// What a branch leads to has been emitted inside it, by the same `ops`: by now its fields tell of other instructions.
+			if (this.#hasBranched) return;
+			this.#check(shape);
 			if (ops.isEnded) return;
 		}
 		this.#flagsAfter[block.order] = ops.knowledge;
@@ -228,8 +221,8 @@ class RegionEmitter {
 
 	/** Has the instruction done what the analysis expected? */
 	#check(shape: Shape): void {
-		const { effects } = this.#ops;
-		if (areEqual(effects, shape.effects)) return;
+		const { effects, isReplayed } = this.#ops;
+		if (isReplayed || areEqual(effects, shape.effects)) return;
 		this.isAsExpected = false;
 		this.#table.correct(shape, (this.#block.insns[this.#n] as RegionInsn).insn, effects);
 	}

@@ -309,7 +309,12 @@ export abstract class RegionLocals extends Ops {
 
 	/** The memory operand's displacement, or the like. */
 	protected displacement(type: "i32" | "i64", value: number): Expr {
-		if (this.isRecording && value !== 0) return varying(type, DISPLACEMENT, value);
+		return this.openConstant(type, DISPLACEMENT, value);
+	}
+
+	/** A constant that templates leave open, unless it is 0: that folds away. */
+	protected openConstant(type: "i32" | "i64", which: number, value: number): Expr {
+		if (this.isRecording && value !== 0) return varying(type, which, value);
 		return type === "i64" ? i64(value) : i32(value);
 	}
 

@@ -6,7 +6,7 @@ import { memoryOperand } from "../interpreter/record.ts";
 import { FROM_REGION } from "../mmu/mmu.ts";
 import { at, EXIT } from "../state/layout.ts";
 import { RegionTemplates } from "./region-templates.ts";
-import { BASE_ROLE, INDEX_ROLE } from "./templates.ts";
+import { BASE_ROLE, type Ending, INDEX_ROLE, NEXT } from "./templates.ts";
 
 /** The translator's reading: operands are constants, registers and flags live in locals from the region's entry to its exits. */
 export class RegionOps extends RegionTemplates {
@@ -88,8 +88,10 @@ export class RegionOps extends RegionTemplates {
 	}
 
 	nextRip(): Expr {
-		this.f.spoil();
-		return this.f.let(this.ripAt(i32(this.delta + this.insn.lengthBytes)));
+		const next = this.delta + this.insn.lengthBytes;
+		if (next === 0) this.f.spoil();
+		const base = this.ripAt(i32(0));
+		return this.f.let(op(base.type === "i64" ? "i64Add" : "i32Add", base, this.openConstant(base.type as "i32" | "i64", NEXT, next)));
 	}
 
 	protected beforeHelper(): void {
@@ -101,16 +103,25 @@ export class RegionOps extends RegionTemplates {
 	}
 
 	protected branchTarget(n: number): Expr {
+		this.f.spoil();
 		const { disp } = this.insn.operands[n] as RelOperand;
 		return this.cut(this.ripPlus(this.delta + this.insn.lengthBytes + disp));
 	}
 
 	branch(n: number, condition?: Expr): void {
-		this.f.spoil();
 		this.checkBranch(n, condition);
 		// It is looked at when the registers have been set.
 		if (condition !== undefined && this.hasQueued) condition = this.f.pin(condition);
 		this.commit();
+		this.endWith({ kind: "branch", operand: n, condition });
+	}
+
+	protected carryOn(ending: Ending): void {
+		if (ending.kind === "branch") this.#carryOnBranch(ending.operand, ending.condition);
+		else this.#carryOnJump(ending.moved, ending.isReturn);
+	}
+
+	#carryOnBranch(n: number, condition: Expr | undefined): void {
 		this.isEnded = true;
 		if (this.insn.opBytes === 2 || (this.insn.row.flow === "call" && !this.isCalleeInside)) {
 			// A target cut to 16 bits, or a call to elsewhere: nobody's successor within the region.
@@ -136,15 +147,18 @@ export class RegionOps extends RegionTemplates {
 	}
 
 	jump(target: Expr, kind?: "call" | "return"): void {
-		this.f.spoil();
 		this.checkTarget(target);
 		this.f.set(this.exitTarget, this.cut(target));
 		this.commit();
-		const undo = this.is64 ? { delta: this.delta, moved: this.#stackMove() } : undefined;
-		if (kind === "return") this.onReturn();
-		if (undo !== undefined) {
-			this.f.set(this.exitDelta, i32(undo.delta));
-			this.f.set(this.exitUndo, i32(2 * undo.moved + 1));
+		this.endWith({ kind: "jump", moved: this.#stackMove(), isReturn: kind === "return" });
+	}
+
+	#carryOnJump(moved: number, isReturn: boolean): void {
+		const { delta } = this;
+		if (isReturn) this.onReturn();
+		if (this.is64) {
+			this.f.set(this.exitDelta, i32(delta));
+			this.f.set(this.exitUndo, i32(2 * moved + 1));
 		}
 		this.exitIndirect();
 		this.isEnded = true;

@@ -10,7 +10,7 @@ import { RegionFlags } from "./region-flags.ts";
 import type { FlowState, RegionUse } from "./region-flow.ts";
 import { formOf } from "./region-sites.ts";
 import type { Shape } from "./shapes.ts";
-import { BASE_ROLE, CHARGE, type InsnTemplate, isAliased, nameCallees, SITE, templateKey } from "./templates.ts";
+import { BASE_ROLE, CHARGE, type Ending, type InsnTemplate, isAliased, NEXT, nameCallees, SITE, templateKey } from "./templates.ts";
 
 /** Callables that know what they have been asked for. */
 class NamedCalls implements Callables {
@@ -40,35 +40,56 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		this.#calls = named;
 	}
 
-	/** Emits an instruction that does not end its block, by its template if there is one. Returns whether it was; then effects are known. */
-	emitInsn(shape: Shape): boolean {
+	/** The running instruction is written by a template: its effects are those of its shape. */
+	isReplayed = false;
+	/** While an instruction is being recorded: how it goes on. */
+	#ending: Ending | undefined;
+
+	/** Goes on from an instruction that ends its block. */
+	protected abstract carryOn(ending: Ending): void;
+
+	/** As `carryOn`; what that emits is no part of the instruction's template. */
+	protected endWith(ending: Ending): void {
+		if (this.isRecording) this.#ending = ending;
+		else this.carryOn(ending);
+	}
+
+	/** Emits an instruction, by its template if there is one. */
+	emitInsn(shape: Shape): void {
+		this.isReplayed = false;
 		const form = shape.looksAtFlags ? formOf(this.known) : 0;
 		const key = templateKey(this.insn, this.areFlagsDead, form);
 		if (key >= 0) {
 			const template = shape.templates.get(key);
 			if (template !== undefined && template !== "spoilt" && !(template.needsDistinct && isAliased(this.insn, shape.effects))) {
 				this.#replay(template, shape.effects);
-				return true;
+				return;
 			}
 			if (template === undefined && shape.templateRoom.left > 0 && !isAliased(this.insn, shape.effects)) {
 				this.#record(shape, key);
-				return false;
+				return;
 			}
 		}
 		shape.meaning.emit(this);
 		if (!this.isEnded) this.commit();
-		return false;
 	}
 
 	#record(shape: Shape, key: number): void {
 		this.isRecording = true;
 		this.looksAtFlags = this.needsDistinct = false;
+		this.#ending = undefined;
 		this.f.record();
 		shape.meaning.emit(this);
-		if (!this.isEnded) this.commit();
+		const ending = this.#ending;
+		if (!this.isEnded && ending === undefined) this.commit();
 		const code = this.f.recorded();
 		this.isRecording = false;
 		shape.templateRoom.left--;
+		this.#keep(shape, key, code, ending);
+		if (ending !== undefined) this.carryOn(ending);
+	}
+
+	#keep(shape: Shape, key: number, code: Template | undefined, ending: Ending | undefined): void {
 		if (this.looksAtFlags && !shape.looksAtFlags) {
 			// Its templates hang on the flags, as it turns out; this one will be made again.
 			shape.looksAtFlags = true;
@@ -81,7 +102,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		}
 		const named = nameCallees(code, (index) => this.#calls.names[index] as string);
 		const known = this.effects.flags === "always" ? this.known : undefined;
-		shape.templates.set(key, { ...named, known, needsDistinct: this.needsDistinct });
+		shape.templates.set(key, { ...named, known, needsDistinct: this.needsDistinct, ending });
 	}
 
 	/** What a block begins with. */
@@ -103,6 +124,8 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		this.#replayed = template;
 		this.f.replay(template.code, this);
 		this.applyEffects(effects, template.known);
+		this.isReplayed = true;
+		if (template.ending !== undefined) this.carryOn(template.ending);
 	}
 
 	local(role: number): number {
@@ -116,6 +139,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 
 	constant(which: number): number {
 		if (which === CHARGE) return this.left;
+		if (which === NEXT) return this.delta + this.insn.lengthBytes;
 		if (which >= SITE) return this.sites.push(which - SITE, this.delta, this.left);
 		const mem = memoryOperand(this.insn) as MemOperand;
 		return mem.ripRelative ? this.delta + this.insn.lengthBytes + mem.disp : mem.disp;

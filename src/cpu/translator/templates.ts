@@ -1,3 +1,4 @@
+import type { Expr } from "../../wasm/expr.ts";
 import { HOLE, type Template } from "../../wasm/template.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
 import { memoryOperand } from "../interpreter/record.ts";
@@ -8,10 +9,18 @@ import type { KnownFlags } from "./region-sites.ts";
 export const BASE_ROLE = 4;
 export const INDEX_ROLE = 5;
 
-/** Constants that differ between uses of a template: displacement, instructions charged, and what `exitSite` is set to (by EXIT code). */
+/** Constants that differ between uses of a template: displacement, instructions charged, the next instruction, and what `exitSite` is set to (by EXIT code). */
 export const DISPLACEMENT = 0;
 export const CHARGE = 1;
-export const SITE = 2;
+/** Offset of the next instruction. */
+export const NEXT = 2;
+export const SITE = 3;
+
+/** How an instruction that ends its block goes on when its writes have taken effect. */
+export type Ending =
+	| { readonly kind: "branch"; readonly operand: number; readonly condition: Expr | undefined }
+	/** To `exitTarget`. `moved`: bytes that it has moved the stack pointer by. */
+	| { readonly kind: "jump"; readonly moved: number; readonly isReturn: boolean };
 
 /** What an instruction became, for all that differ from it in nothing but registers, displacement and place. */
 export interface InsnTemplate {
@@ -22,6 +31,7 @@ export interface InsnTemplate {
 	readonly known: KnownFlags | undefined;
 	/** It writes a register before it has read everything: its registers must all be different. */
 	readonly needsDistinct: boolean;
+	readonly ending: Ending | undefined;
 }
 
 /** Beyond so many, new ones would seldom be of use: they take a kilobyte each. */
@@ -38,7 +48,7 @@ export function templateKey(insn: Insn, areFlagsDead: boolean, flagForm: number)
 	let immediate = NO_IMMEDIATE;
 	for (let n = 0; n < operands.length; n++) {
 		const operand = operands[n] as Insn["operands"][number];
-		if (operand.kind === "reg" || operand.kind === "mem") continue;
+		if (operand.kind === "reg" || operand.kind === "mem" || operand.kind === "rel") continue;
 		// Two immediates, far pointers and the like are rare; large immediates hardly ever the same.
 		if (operand.kind !== "imm" || immediate !== NO_IMMEDIATE || operand.value < -128 || operand.value > 255) return -1;
 		immediate = operand.value + 128;
