@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,7 +29,10 @@ function firmware(): string {
 
 describe("machines that have a name", () => {
 	it("live through their verbs", () => {
-		expect(basenji("create", "m", "--bios", firmware(), "--memory", "16M")).toMatchObject({ code: 0, stderr: "" });
+		const net = ["--net", "nat,mac=02:00:00:00:00:01,model=e1000", "--allow", "tcp internet:443"];
+		expect(basenji("create", "m", "--bios", firmware(), "--allow", "dns").stderr).toBe("basenji: --allow needs --net nat\n");
+		expect(basenji("create", "m", "--bios", firmware(), ...net.slice(0, 3), "everything").stderr).toMatch(/a rule such as/);
+		expect(basenji("create", "m", "--bios", firmware(), "--memory", "16M", ...net)).toMatchObject({ code: 0, stderr: "" });
 		expect(basenji("create", "m", "--bios", firmware()).stderr).toMatch(/^basenji: there is a machine "m" already/);
 		expect(basenji("snapshot", "m")).toMatchObject({ code: 125, stderr: "basenji: m is not running; basenji start m starts it\n" });
 		expect(basenji("tree", "m").stdout).toBe("m has no snapshots yet\n");
@@ -55,7 +58,9 @@ describe("machines that have a name", () => {
 			expect(basenji("suspend", "m")).toMatchObject({ code: 0, stdout: "m: suspended\n" });
 			expect(JSON.parse(basenji("ls", "--json").stdout)).toMatchObject([{ name: "m", state: "suspended" }]);
 			expect(basenji("resume", "m")).toMatchObject({ code: 0, stdout: "m: running\n" });
-			expect(basenji("fork", "m@one")).toMatchObject({ code: 0, stdout: "m-1: goes on from m@one\n" });
+			expect(basenji("fork", "m@one", "--step-clock")).toMatchObject({ code: 0, stdout: "m-1: goes on from m@one\n" });
+			const record = JSON.parse(readFileSync(join(folder, "basenji/machines/m-1/machine.json"), "utf8"));
+			expect(record.machine.net).toEqual({ model: "e1000", allow: ["tcp internet:443"] });
 			expect(basenji("stop", "--force", "m-1")).toMatchObject({ code: 0 });
 			const file = join(folder, "one.basenji");
 			expect(basenji("export", "m@one", file)).toMatchObject({ code: 0 });
