@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { SLOT_BYTES = 32 * 1024, SLOTS = 512, FLUSH_EVERY = 8 };
@@ -27,6 +28,7 @@ int main(int count, char **arguments) {
 		if (pwrite(file, buffer, SLOT_BYTES, at) != SLOT_BYTES) return 2;
 		if (write_number % FLUSH_EVERY != 0) continue;
 		if (fdatasync(file) != 0) return 3;
-		if (write(1, line, (size_t)snprintf(line, sizeof line, "\nFLUSHED %u.\n", write_number)) < 0) return 4;
+		// What waits in the terminal's buffer, nobody has been told yet.
+		if (write(1, line, (size_t)snprintf(line, sizeof line, "\nFLUSHED %u.\n", write_number)) < 0 || tcdrain(1) != 0) return 4;
 	}
 }
