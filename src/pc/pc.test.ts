@@ -75,6 +75,7 @@ function build(): Pc {
 		},
 		serialLines: [{ onTransmit: (byte) => sent.push(byte) }, { onTransmit: () => {} }],
 		pciDevices: [card],
+		replugs: [card],
 		hasDebugExit: true,
 	});
 	cpus.forEach((cpu, index) => {
@@ -309,6 +310,29 @@ describe("power and reset", () => {
 		expect(take()).toBe(0x39);
 		expect(inp(0x620)).toBe(1 << 5);
 		expect(memory.readPhys(0xe0040, 4)).toBe(0x7777_7777);
+	});
+
+	test("a card is taken out and put in anew: asked for, ejected, announced", () => {
+		bootLikeFirmware();
+		enableLapics();
+		redirect(9, 0x8000 | 0x39);
+		out(0xb2, 0xf1);
+		out(0x622, 1 << 6);
+		pc.replugCard(card);
+		expect(take()).toBe(0x39);
+		out(0x620, 1 << 6);
+		expect([inp(0x634, 4), inp(0x630, 4), inp(0x630, 4)]).toEqual([0, 1 << 2, 0]);
+		expect(card.pci.bars.some(({ isDecoded }) => isDecoded)).toBe(true);
+		out(0x638, 1 << 2, 4);
+		expect(card.pci.bars.some(({ isDecoded }) => isDecoded)).toBe(false);
+		expect(inp(0x620)).toBe(1 << 6);
+		const saved = pc.save();
+		expect([inp(0x634, 4), inp(0x634, 4)]).toEqual([1 << 2, 0]);
+		pc.load(structuredClone(saved) as typeof saved);
+		expect(inp(0x634, 4)).toBe(1 << 2);
+		// Slots whose cards stay are none of the guest's affair.
+		out(0x638, 0xffff_fffb, 4);
+		expect(inp(0x634, 4)).toBe(0);
 	});
 
 	test("port CF9, port 92 and a shut-down processor ask for a reset", () => {

@@ -21,7 +21,8 @@ export interface ForkOptions {
 
 /**
  * Makes running copies of a machine, which share its memory and disks until they differ. Each has its own name (`NAME-1` and so
- * on), and with that its own MAC addresses, and a new generation number, by which its kernel seeds its random numbers afresh.
+ * on), and with that its own MAC addresses (its guest takes its cards out and puts them in anew, if it knows how), and a new generation number, by which its
+ * kernel seeds its random numbers afresh.
  * What they write is gone when they end. The machine's tree and disks must stay open as long as they run.
  * @throws MachineError `state`, `unavailable`; SnapshotError not-found
  */

@@ -256,8 +256,8 @@ export class Machine implements AsyncDisposable {
 
 	/**
 	 * Puts the machine back to a snapshot, by name or id. A running machine goes on from there, a paused one stays paused. What has
-	 * happened since the last snapshot is lost, and the guest is told that it has become another machine. Network sessions of the guest
-	 * find their other ends changed.
+	 * happened since the last snapshot is lost, and the guest is told that it has become another machine. Sessions through a network of its own
+	 * go on while the guest says what it said then, and end with a reset where they cannot.
 	 * @throws SnapshotError not-found, corrupt; MachineError `config` if the snapshot is of another kind of machine
 	 */
 	restore(reference: string, options: RestoreOptions = {}): Promise<SnapshotRecord> {
