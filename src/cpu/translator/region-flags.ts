@@ -3,11 +3,12 @@ import { OP } from "../../wasm/opcodes.ts";
 import { condition, type FlagSource, flagImage } from "../emit/condition.ts";
 import type { QueuedWrite } from "../emit/ops.ts";
 import { ccOp } from "../state/flags.ts";
-import { type FlagKnowledge, inputCount, inputOf, RegionLocals, wide } from "./region-locals.ts";
+import { type FlagKnowledge, inputCount, inputOf, wide } from "./region-locals.ts";
 import { FIRST_FORM } from "./region-sites.ts";
+import { RegionWays } from "./region-ways.ts";
 
 /** How a region sets flags and looks at them; and that an instruction's writes do not get in each other's way. */
-export abstract class RegionFlags extends RegionLocals {
+export abstract class RegionFlags extends RegionWays {
 	get knowledge(): FlagKnowledge {
 		return this.known;
 	}

@@ -4,12 +4,12 @@ import type { RegOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { FlagSource, Width } from "../emit/condition.ts";
 import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
-import { ccOp, type FlagKind } from "../state/flags.ts";
+import type { FlagKind } from "../state/flags.ts";
 import { at, MODE } from "../state/layout.ts";
 import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
-import { afterMemory, copyState, type FlowState, type RegionUse } from "./region-flow.ts";
-import { type DirtyFlags, ExitSites, type KnownFlags, WaysOut } from "./region-sites.ts";
-import { DISPLACEMENT, SITE } from "./templates.ts";
+import { copyState, type FlowState, type RegionUse } from "./region-flow.ts";
+import { ExitSites, type KnownFlags } from "./region-sites.ts";
+import { DISPLACEMENT } from "./templates.ts";
 
 /** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
 export type FlagKnowledge = KnownFlags | undefined;
@@ -49,12 +49,11 @@ export abstract class RegionLocals extends Ops {
 	protected isInMemory = false;
 	/** The places where the region leaves in the middle, by the number that it leaves with. */
 	readonly sites = new ExitSites();
-	readonly #ways = new WaysOut();
 	protected readonly exitSite: number;
-	readonly #use: RegionUse;
+	protected readonly use: RegionUse;
 	protected readonly gprLocals: number[] = [];
 	readonly #xmmLocals = new Map<number, number>();
-	readonly #ripBase: number;
+	protected readonly ripBase: number;
 	readonly #tlb: number;
 	/** The flags' operation and inputs as the state block has them; inputs of operations no wider than 32 bits. */
 	protected readonly ccOp: number;
@@ -66,21 +65,21 @@ export abstract class RegionLocals extends Ops {
 	 */
 	protected known: FlagKnowledge;
 	/** Registers, and whether the flags, that must be loaded at the region's entry. */
-	#gprWanted = 0;
-	#xmmWanted = 0;
+	protected gprWanted = 0;
+	protected xmmWanted = 0;
 	protected areFlagsWanted = false;
 
 	constructor(calls: Callables, modeKey: number, use: RegionUse, state: FlowState) {
 		const f = new FunctionBuilder(HANDLER_PARAMS, "i32");
 		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
-		this.#use = use;
+		this.use = use;
 		this.state = { ...state };
 		const mode = modeKey & MODE.codeMask;
 		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
 		for (let i = 0; i < 16; i++) this.gprLocals.push(f.register(this.registerType));
 		this.budget = f.local("i32");
-		this.#ripBase = f.local(this.registerType);
+		this.ripBase = f.local(this.registerType);
 		this.#tlb = f.local("i32");
 		this.exitDelta = f.local("i32");
 		this.exitTarget = f.local(this.registerType);
@@ -97,18 +96,18 @@ export abstract class RegionLocals extends Ops {
 
 	/** What the function starts with; emitted last, when it is known what the body wants. */
 	emitPrologue(f: FunctionBuilder): void {
-		this.#loadRegisters(f, this.#gprWanted, this.#xmmWanted);
+		this.loadRegisters(f, this.gprWanted, this.xmmWanted);
 		f.set(this.budget, loadOp("i32Load", this.cpu, at("budget")));
-		f.set(this.#ripBase, loadOp(this.#gprLoad, this.cpu, at("rip")));
+		f.set(this.ripBase, loadOp(this.#gprLoad, this.cpu, at("rip")));
 		f.set(this.#tlb, loadOp("i32Load", this.cpu, at("tlbBase")));
-		if (this.areFlagsWanted) this.#loadFlags(f);
+		if (this.areFlagsWanted) this.loadFlags(f);
 	}
 
 	get #gprLoad(): "i32Load" | "i64Load" {
 		return this.registerType === "i64" ? "i64Load" : "i32Load";
 	}
 
-	#loadRegisters(f: FunctionBuilder, gpr: number, xmm: number): void {
+	protected loadRegisters(f: FunctionBuilder, gpr: number, xmm: number): void {
 		for (let rest = gpr; rest !== 0; rest &= rest - 1) {
 			const i = lowest(rest);
 			f.set(this.gprLocals[i] as number, loadOp(this.#gprLoad, this.cpu, at("gpr", i)));
@@ -119,7 +118,7 @@ export abstract class RegionLocals extends Ops {
 		}
 	}
 
-	#loadFlags(f: FunctionBuilder): void {
+	protected loadFlags(f: FunctionBuilder): void {
 		f.set(this.ccOp, loadOp("i32Load", this.cpu, at("ccOp")));
 		for (let i = 0; i < 3; i++) f.set(this.cc[i] as number, loadOp("i64Load", this.cpu, at(FLAG_INPUTS[i] as "ccX")));
 	}
@@ -147,7 +146,7 @@ export abstract class RegionLocals extends Ops {
 
 	/** ripBase + a run-time offset. */
 	ripAt(delta: Expr): Expr {
-		const base = this.f.get(this.#ripBase);
+		const base = this.f.get(this.ripBase);
 		if (base.type === "i64") return op("i64Add", base, op("i64ExtendI32S", delta));
 		return op("i32Add", base, delta);
 	}
@@ -156,127 +155,6 @@ export abstract class RegionLocals extends Ops {
 	protected ripPlus(delta: number): Expr {
 		if (!this.is64 || delta === (delta | 0)) return this.ripAt(i32(delta));
 		return op("i64Add", this.ripAt(i32(0)), i64(delta));
-	}
-
-	// ---- ways out ----
-
-	storeRip(f: FunctionBuilder, value: Expr): void {
-		f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), at("rip"));
-	}
-
-	storeBudget(): void {
-		this.f.store("i32Store", this.cpu, this.f.get(this.budget), at("budget"));
-	}
-
-	/** For what is dirty here and hangs on the way here, locals must hold what the block holds. */
-	#wantDirty(): void {
-		const { state } = this;
-		this.#gprWanted |= state.gprDirty & ~state.gprHeld;
-		this.#xmmWanted |= state.xmmDirty & ~state.xmmHeld;
-		if (state.flags === "either") this.areFlagsWanted = true;
-	}
-
-	/** The flags' form, where the state block does not know it. */
-	#dirtyFlags(): DirtyFlags {
-		return this.state.flags === "memory" ? undefined : (this.known ?? "any");
-	}
-
-	#store(gpr: number, xmm: number, flags: DirtyFlags): void {
-		const f = this.f;
-		for (let rest = gpr; rest !== 0; rest &= rest - 1) {
-			const i = lowest(rest);
-			const value = f.get(this.gprLocals[i] as number);
-			f.store("i64Store", this.cpu, value.type === "i64" ? value : op("i64ExtendI32U", value), GPR_AT + 8 * i);
-		}
-		for (let rest = xmm; rest !== 0; rest &= rest - 1) {
-			const i = lowest(rest);
-			f.store("v128Store", this.cpu, f.get(this.xmmLocal(i)), at("xmm", i));
-		}
-		if (flags === undefined) return;
-		if (flags === "any") {
-			f.store("i32Store", this.cpu, f.get(this.ccOp), at("ccOp"));
-			for (let i = 0; i < 3; i++) f.store("i64Store", this.cpu, f.get(this.cc[i] as number), at(FLAG_INPUTS[i] as "ccX"));
-		} else this.storeSource(flags);
-	}
-
-	protected storeSource(source: FlagSource): void {
-		this.f.store("i32Store", this.cpu, i32(ccOp(source.kind, source.width)), at("ccOp"));
-		for (let i = 0; i < inputCount(source.kind); i++)
-			this.f.store("i64Store", this.cpu, wide(inputOf(source, i)), at(FLAG_INPUTS[i] as "ccX"));
-	}
-
-	/** Everything that the state block does not know goes there. The state stays as it is: this is a way out, or a copy. */
-	protected spill(): void {
-		this.f.spoil();
-		if (this.isInMemory) return;
-		this.#wantDirty();
-		this.#store(this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
-	}
-
-	protected spillFlags(): void {
-		this.f.spoil();
-		if (this.isInMemory) return;
-		this.#wantDirty();
-		this.#store(0, 0, this.#dirtyFlags());
-	}
-
-	/** Leaves for `exitTarget`. */
-	exitIndirect(): void {
-		this.f.brOut(this.wayOut("onwards"));
-	}
-
-	/** Leaves for another place of the same code, `delta` bytes from the entry. */
-	exitTo(delta: number): void {
-		this.f.set(this.exitTarget, this.ripPlus(delta));
-		this.exitIndirect();
-	}
-
-	/** Leaves in the middle, for the run loop to see to `code`. `refund`: instructions charged and not run. */
-	protected leave(code: number, delta = this.delta, refund = this.left): void {
-		this.f.brOut(this.prepareLeaving(code, delta, refund));
-	}
-
-	/** Settles what `leave` would leave with; returns the way out to branch to. */
-	protected prepareLeaving(code: number, delta = this.delta, refund = this.left): number {
-		const site = this.sites.push(code, delta, refund);
-		this.f.set(this.exitSite, this.isRecording ? varying("i32", SITE + code, site) : i32(site));
-		return this.wayOut("leaving");
-	}
-
-	/** The way out for what is dirty here. */
-	protected wayOut(kind: "onwards" | "leaving"): number {
-		if (this.isInMemory) return this.#ways.find(kind, 0, 0, undefined);
-		this.#wantDirty();
-		return this.#ways.find(kind, this.state.gprDirty, this.state.xmmDirty, this.#dirtyFlags());
-	}
-
-	/**
-	 * The ends of all ways out: each stores what is dirty there, or that which the next one does not. Then those that go onwards do so (`goOn`, which returns), and those
-	 * that leave tell the run loop where that was.
-	 */
-	emitWaysOut(slot: number, goOn: () => void): void {
-		const { order, places } = this.#ways.place();
-		const end = (place: number) => this.#emitWay(order, place);
-		this.f.wrap(order.length, end, [goOn, () => this.#tellSite(slot)], places);
-	}
-
-	#emitWay(order: readonly number[], place: number): void {
-		const { kind, gpr, xmm, flags } = this.#ways.at(order[place] as number);
-		const next = this.#ways.nextAfter(order, place);
-		if (next === undefined) this.#store(gpr, xmm, flags);
-		else {
-			const rest = this.#ways.at(order[next] as number);
-			this.#store(gpr & ~rest.gpr, xmm & ~rest.xmm, rest.flags === undefined ? flags : undefined);
-		}
-		const to = next ?? order.length + (kind === "onwards" ? 0 : 1);
-		if (to > place + 1) this.f.brPast(to - place - 1);
-	}
-
-	#tellSite(slot: number): void {
-		this.storeBudget();
-		this.storeRip(this.f, this.ripAt(i32(0)));
-		this.setField32("exitRegion", i32(slot));
-		this.setField32("exitSite", this.f.get(this.exitSite));
 	}
 
 	// ---- registers ----
@@ -330,7 +208,7 @@ export abstract class RegionLocals extends Ops {
 	#gpr(index: number, role: number): Expr {
 		if (this.isInMemory) return loadOp(this.#gprLoad, this.cpu, at("gpr", index));
 		const bit = 1 << index;
-		if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
+		if ((this.state.gprHeld & bit) === 0) this.gprWanted |= bit;
 		const local = this.gprLocals[index] as number;
 		return role < 0 ? this.f.get(local) : roleGet(this.registerType, local, role);
 	}
@@ -362,7 +240,7 @@ export abstract class RegionLocals extends Ops {
 		else this.effects.operandsWritten |= 1 << ref.operand;
 		this.state.gprDirty |= bit;
 		if (this.isConditional) {
-			if ((this.state.gprHeld & bit) === 0) this.#gprWanted |= bit;
+			if ((this.state.gprHeld & bit) === 0) this.gprWanted |= bit;
 			return;
 		}
 		if ("index" in ref) this.effects.gprAlways |= bit;
@@ -385,7 +263,7 @@ export abstract class RegionLocals extends Ops {
 		const bit = 1 << index;
 		if ("index" in ref) this.effects.xmmRead |= bit;
 		else this.effects.operandsRead |= 1 << ref.operand;
-		if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
+		if ((this.state.xmmHeld & bit) === 0) this.xmmWanted |= bit;
 		const role = this.#role(ref);
 		if (role >= 0) return roleGet("v128", this.xmmLocal(index), role);
 		// Its local may be another one in another region.
@@ -407,7 +285,7 @@ export abstract class RegionLocals extends Ops {
 		else this.effects.operandsWritten |= 1 << ref.operand;
 		this.state.xmmDirty |= bit;
 		if (this.isConditional) {
-			if ((this.state.xmmHeld & bit) === 0) this.#xmmWanted |= bit;
+			if ((this.state.xmmHeld & bit) === 0) this.xmmWanted |= bit;
 			return;
 		}
 		if ("index" in ref) this.effects.xmmAlways |= bit;
@@ -415,26 +293,13 @@ export abstract class RegionLocals extends Ops {
 		this.state.xmmHeld |= bit;
 	}
 
-	/** Everything goes to the state block, `body` works there, and everything comes back. */
-	protected throughMemory(body: () => void): void {
-		this.spill();
-		this.isInMemory = true;
-		body();
-		this.isInMemory = false;
-		this.#loadRegisters(this.f, this.#use.gpr, this.#use.xmm);
-		this.#loadFlags(this.f);
-		this.effects.isInMemory = true;
-		afterMemory(this.state, this.#use);
-		this.known = undefined;
-	}
-
 	/** What an instruction of these effects leaves behind. */
 	protected applyEffects(effects: Effects, known: FlagKnowledge): void {
 		const { state } = this;
 		const touched = this.#touched;
 		resolve(effects, this.insn, touched);
-		this.#gprWanted |= (touched.gprRead | (touched.gprWritten & ~touched.gprAlways)) & ~state.gprHeld;
-		this.#xmmWanted |= (touched.xmmRead | (touched.xmmWritten & ~touched.xmmAlways)) & ~state.xmmHeld;
+		this.gprWanted |= (touched.gprRead | (touched.gprWritten & ~touched.gprAlways)) & ~state.gprHeld;
+		this.xmmWanted |= (touched.xmmRead | (touched.xmmWritten & ~touched.xmmAlways)) & ~state.xmmHeld;
 		state.gprDirty |= touched.gprWritten;
 		state.gprHeld |= touched.gprAlways;
 		state.xmmDirty |= touched.xmmWritten;
@@ -449,8 +314,8 @@ export abstract class RegionLocals extends Ops {
 	}
 }
 
-const GPR_AT = at("gpr");
-const FLAG_INPUTS = ["ccX", "ccY", "ccZ"] as const;
+export const GPR_AT = at("gpr");
+export const FLAG_INPUTS = ["ccX", "ccY", "ccZ"] as const;
 
 export const wide = (e: Expr): Expr => (e.type === "i64" ? e : op("i64ExtendI32S", e));
 
@@ -465,6 +330,6 @@ export function inputOf(source: FlagSource, n: number): Expr {
 }
 
 /** Number of the lowest bit that is set. */
-function lowest(mask: number): number {
+export function lowest(mask: number): number {
 	return 31 - Math.clz32(mask & -mask);
 }
