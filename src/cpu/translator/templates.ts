@@ -34,7 +34,7 @@ export interface InsnTemplate {
 	readonly ending: Ending | undefined;
 }
 
-/** Beyond so many, new ones would seldom be of use: they take a kilobyte each. */
+/** Beyond so many, new ones would seldom be of use. */
 export const MAX_TEMPLATES = 10_000;
 
 const NO_IMMEDIATE = 0x180;
