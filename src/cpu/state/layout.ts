@@ -271,7 +271,8 @@ export const CODE_SEEN_LOCAL = CODE_TLB + CODE_TLB_ENTRIES * CODE_TLB_ENTRY_BYTE
 export const CODE_SEEN_GLOBAL = CODE_SEEN_LOCAL + CODE_SEEN_ENTRIES * 4;
 export const CODE_LARGE_AREAS = CODE_SEEN_GLOBAL + CODE_SEEN_ENTRIES * 4;
 export const CODE_HUGE_AREAS = CODE_LARGE_AREAS + 1024;
-export const CPU_BYTES = CODE_HUGE_AREAS + 1024;
+/** Whole pages. */
+export const CPU_BYTES = Math.ceil((CODE_HUGE_AREAS + 1024) / 4096) * 4096;
 
 if (placed.sizeBytes > FIELDS_BYTES) throw new Error(`CPU fields take ${placed.sizeBytes} bytes, more than ${FIELDS_BYTES}`);
 
