@@ -16,6 +16,8 @@ export const MAX_CPUS = Math.floor((RAM_FLAGS - CPUS_FIRST) / CPU_BYTES);
 export interface SoftwareEngineOptions {
 	/** Runs of a block before it is translated; 0: never. */
 	readonly hotThreshold?: number;
+	/** Translations are compiled on the host's other threads while the guest runs on; not where runs have to be repeatable. */
+	readonly compilesAside?: boolean;
 	/** Generated functions carry names for profilers. */
 	readonly isNamed?: boolean;
 }
@@ -51,7 +53,7 @@ export class SoftwareEngine {
 		const hotThreshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
-			this.translator = new Translator(this.module, memory, this.blocks);
+			this.translator = new Translator(this.module, memory, this.blocks, options.compilesAside);
 			this.translator.onInstalled = (hot) => {
 				const isLinear = hot.every(({ block }) => (block.modeKey & MODE.flat) !== 0);
 				for (const jumps of this.#jumps)

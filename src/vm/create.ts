@@ -53,6 +53,7 @@ export function assembleMachine(options: MachineOptions, host: Host, from: Machi
 	});
 	const engine = new SoftwareEngine(memory, {
 		isNamed: config.profile,
+		compilesAside: config.time === "host",
 		...(config.translateAfter === undefined ? {} : { hotThreshold: config.translateAfter }),
 		...(config.engine === "interpret" ? { hotThreshold: 0 } : {}),
 	});

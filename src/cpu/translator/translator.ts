@@ -64,6 +64,9 @@ export class Translator {
 	readonly #blocks: BlockCache;
 	readonly #shapes = new ShapeTable();
 	readonly #queue: Wanted[] = [];
+	readonly #isAside: boolean;
+	/** Modules that have been compiled aside, to be installed between slices. */
+	readonly #ready: (() => void)[] = [];
 	/** Slices since the queue was last emptied with something in it. */
 	#ticks = 0;
 	readonly #byPage = new Map<number, Set<Region>>();
@@ -76,7 +79,9 @@ export class Translator {
 	/** These have other code now: jump caches must look again. */
 	onInstalled: (hot: readonly HotBlock[]) => void = () => {};
 
-	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache) {
+	/** @param isAside modules are compiled on the host's other threads; what runs when then hangs on the host's speed */
+	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache, isAside = false) {
+		this.#isAside = isAside;
 		this.#engine = engine;
 		this.#memory = memory;
 		this.#blocks = blocks;
@@ -128,6 +133,7 @@ export class Translator {
 
 	/** Called between slices: a block that is hot alone, a tight loop, must not wait for others for ever. */
 	tick(): void {
+		while (this.#ready.length > 0) this.#ready.shift()?.();
 		if (this.#queue.length === 0) return;
 		this.#ticks++;
 		if (this.#ticks >= PATIENCE_TICKS) this.compile();
@@ -149,9 +155,25 @@ export class Translator {
 		if (regions.length === 0) return;
 		const bytes = module.bytes();
 		this.stats.bytes += bytes.length;
-		module.install(new WebAssembly.Module(bytes));
-		for (const region of regions) this.#enter(region);
-		this.onInstalled(installed);
+		for (const region of regions) this.#register(region);
+		const install = (compiled: WebAssembly.Module) => {
+			module.install(compiled);
+			for (const region of regions) this.#publish(region);
+			this.onInstalled(installed);
+		};
+		if (this.#isAside) this.#compileAside(bytes, install);
+		else install(new WebAssembly.Module(bytes));
+	}
+
+	/** Compiles on the host's other threads, while the guest runs on as it did. */
+	#compileAside(bytes: Uint8Array, install: (compiled: WebAssembly.Module) => void): void {
+		WebAssembly.compile(bytes).then(
+			(compiled) => this.#ready.push(() => install(compiled)),
+			(error: unknown) =>
+				this.#ready.push(() => {
+					throw error;
+				}),
+		);
 	}
 
 	#translate({ block, mmu, lo, hi, tier }: Wanted, module: GeneratedModule): Region | undefined {
@@ -179,11 +201,8 @@ export class Translator {
 		return { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents };
 	}
 
-	#enter(region: Region): void {
-		// The better one is found first.
-		if (region.tier === 2) region.block.regions.unshift(region);
-		else region.block.regions.push(region);
-		this.#blocks.regionsChanged(region.block);
+	/** From now on, changes of its bytes make the region void. */
+	#register(region: Region): void {
 		this.#bySlot.set(region.slot, region);
 		this.#sites[region.slot] = region.sites;
 		for (const { phys } of region.extents) {
@@ -193,6 +212,23 @@ export class Translator {
 			else others.add(region);
 			this.#blocks.pin(page);
 		}
+	}
+
+	/** The region's code is in its slot: it may be entered, unless it has become void in the meantime. */
+	#publish(region: Region): void {
+		const { block, slot, tier } = region;
+		if (!this.#bySlot.has(slot)) {
+			this.#engine.table.set(slot, this.#gone);
+			return;
+		}
+		if (block.isStale) {
+			this.#drop(region);
+			return;
+		}
+		// The better one is found first.
+		if (tier === 2) block.regions.unshift(region);
+		else block.regions.push(region);
+		this.#blocks.regionsChanged(block);
 	}
 
 	#invalidate(physAddr: number, bytes: number): boolean {
@@ -208,8 +244,11 @@ export class Translator {
 	#drop(region: Region): void {
 		this.stats.invalidated++;
 		const { block } = region;
-		block.regions.splice(block.regions.indexOf(region), 1);
-		this.#blocks.regionsChanged(block);
+		const index = block.regions.indexOf(region);
+		if (index >= 0) {
+			block.regions.splice(index, 1);
+			this.#blocks.regionsChanged(block);
+		}
 		this.#bySlot.delete(region.slot);
 		this.#engine.table.set(region.slot, this.#gone);
 		for (const { phys } of region.extents) {
