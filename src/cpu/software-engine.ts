@@ -1,5 +1,5 @@
 import { assert } from "../base/assert.ts";
-import { type GuestMemory, RAM_FLAGS } from "../machine/memory.ts";
+import { type GuestMemory, JUMP_TARGETS } from "../machine/memory.ts";
 import type { CpuContext } from "./context.ts";
 import { EngineModule, type Helper } from "./engine-module.ts";
 import { BlockCache } from "./interpreter/block-cache.ts";
@@ -11,7 +11,7 @@ import { Translator } from "./translator/translator.ts";
 
 /** CPU blocks start here in the engine's area, one after another. */
 const CPUS_FIRST = 64 * 1024;
-export const MAX_CPUS = Math.floor((RAM_FLAGS - CPUS_FIRST) / CPU_BYTES);
+export const MAX_CPUS = Math.floor((JUMP_TARGETS - CPUS_FIRST) / CPU_BYTES);
 
 export interface SoftwareEngineOptions {
 	/** Runs of a block before it is translated; 0: never. */

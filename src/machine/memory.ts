@@ -14,6 +14,9 @@ export const ENGINE_BYTES = 64 * 1024 * 1024;
 export const RAM_FLAGS: HostOffset = 22 * 1024 * 1024;
 export const CODE_FLAGS: HostOffset = 23 * 1024 * 1024;
 export const CODE_FLAG_PAGES = 1024 * 1024;
+/** Likewise: where computed jumps have led (`cpu/translator/jump-targets.ts`). */
+export const JUMP_TARGETS_BYTES = 128 * 1024;
+export const JUMP_TARGETS: HostOffset = RAM_FLAGS - JUMP_TARGETS_BYTES;
 /** Likewise: where decoded code is found by physical address (`cpu/interpreter/code-index.ts`). */
 export const CODE_INDEX: HostOffset = 24 * 1024 * 1024;
 export const CODE_INDEX_BYTES = 2 * 1024 * 1024;

@@ -5,6 +5,7 @@ import { type Callables, isNonCanonical } from "../emit/ops.ts";
 import { EXIT, MODE } from "../state/layout.ts";
 import { dominates } from "./dominators.ts";
 import { areEqual, forget, noEffects } from "./effects.ts";
+import { noteTarget } from "./jump-targets.ts";
 import { RegionFlow } from "./region-flow.ts";
 import type { RegionBlock, RegionGraph, RegionInsn } from "./region-graph.ts";
 import type { FlagKnowledge } from "./region-locals.ts";
@@ -79,7 +80,10 @@ class RegionEmitter {
 		this.#isLimited = (graph.modeKey & MODE.flat) === 0;
 		this.#ops.effects = noEffects();
 		this.#ops.onBranch = (condition) => this.#onBranch(condition);
-		this.#ops.onReturn = () => this.#onReturn();
+		this.#ops.onComputed = () => this.#onComputed();
+		this.#ops.onTarget = (distance) => {
+			if (graph.notesTargets) noteTarget(this.#f, graph.physAt(this.#ops.delta), distance);
+		};
 		for (const block of graph.blocks) {
 			this.#headers.push(undefined);
 			this.#merges.push(undefined);
@@ -254,16 +258,16 @@ class RegionEmitter {
 		);
 	}
 
-	#onReturn(): void {
+	#onComputed(): void {
 		const block = this.#block;
 		if (block.successors.length === 0) return;
 		this.#check(this.#flow.shapes(block)[this.#n] as Shape);
-		this.#return(block);
+		this.#goOnWithin(block);
 		this.#hasBranched = true;
 	}
 
-	/** Goes on within the region if `exitTarget` is one of its return sites. */
-	#return(block: RegionBlock): void {
+	/** Goes on within the region if `exitTarget` is a place in it. */
+	#goOnWithin(block: RegionBlock): void {
 		const ops = this.#ops;
 		const f = this.#f;
 		this.#flagsAfter[block.order] = ops.knowledge;

@@ -7,6 +7,7 @@ import { meaningOf } from "../semantics/meaning.ts";
 import { MODE } from "../state/layout.ts";
 import { CodeWindow } from "./code-window.ts";
 import { findDominators, reversePostOrder } from "./dominators.ts";
+import { targetsOf } from "./jump-targets.ts";
 
 /** An instruction within a region; offsets count from the region's entry. */
 export interface RegionInsn {
@@ -24,8 +25,8 @@ export interface RegionBlock {
 	/** Offsets of the two ways out, whether or not the region holds them; undefined: computed, or left to a helper. */
 	taken: number | undefined;
 	fallThrough: number | undefined;
-	/** It ends in a near return. */
-	isReturn: boolean;
+	/** It ends in a computed jump or call, or a near return, that may lead to these places in the region. */
+	computed: readonly number[];
 	/** Reverse post-order number. */
 	order: number;
 	immediateDominator: RegionBlock | undefined;
@@ -50,6 +51,10 @@ export interface RegionGraph {
 	readonly blocks: readonly RegionBlock[];
 	readonly insnCount: number;
 	readonly extents: readonly CodeExtent[];
+	/** Physical address of the instruction at an offset from the entry. */
+	physAt(delta: number): number;
+	/** Computed jumps note where they lead: the region may be made again, with that inside. */
+	readonly notesTargets: boolean;
 }
 
 /** How far a region may reach. */
@@ -93,6 +98,8 @@ export function buildGraph(
 	const leaders = new Set<number>([0]);
 	const returnSites = new Set<number>();
 	const callees = new Set<number>();
+	/** By offset of a computed jump or call: the places that it may go on at within the region. */
+	const computed = new Map<number, readonly number[]>();
 	const work: number[] = [0];
 	const runsAt = (delta: number): number => {
 		const phys = pages.physAt(delta);
@@ -106,6 +113,19 @@ export function buildGraph(
 		if (leaders.size >= limits.blocks || runsAt(delta) < fewestRuns) return false;
 		leaders.add(delta);
 		return true;
+	};
+	/** Takes in the code that a computed jump or call was seen to lead to. */
+	const follow = (delta: number, isCall: boolean, next: number): void => {
+		if (isCall && (returnSites.size >= limits.calls || !lead(next))) return;
+		const targets = targetsOf(memory, pages.physAt(delta))
+			.map((distance) => delta + distance)
+			.filter((target) => runsAt(target) >= calleeRuns && lead(target));
+		if (targets.length === 0) return;
+		computed.set(delta, targets);
+		work.push(...targets.filter((target) => !insns.has(target)));
+		if (!isCall) return;
+		returnSites.add(next);
+		if (!insns.has(next)) work.push(next);
 	};
 	while (work.length > 0) {
 		let delta = work.shift() as number;
@@ -129,6 +149,7 @@ export function buildGraph(
 					if (!insns.has(next)) work.push(next);
 				}
 			}
+			if (limits.calls > 0 && isRoaming && isComputed(decoded)) follow(delta, flow === "call", next);
 			if (flow === "jcc") {
 				if (!lead(next)) break;
 			} else if (flow !== "none") break;
@@ -136,7 +157,28 @@ export function buildGraph(
 		}
 	}
 	if (!insns.has(0)) return undefined;
-	return link(modeKey, insns, leaders, callees, returnSites, pages.extents);
+	const blocks = new Map<number, RegionBlock>();
+	for (const leader of leaders) if (insns.has(leader)) blocks.set(leader, gather(leader, insns, leaders, callees));
+	for (const block of blocks.values()) {
+		const { insn, delta } = block.insns.at(-1) as RegionInsn;
+		block.computed = insn.row.flow === "ret" ? [...returnSites] : (computed.get(delta) ?? []);
+	}
+	const ordered = link(blocks);
+	const insnCount = ordered.reduce((sum, block) => sum + block.insns.length, 0);
+	return {
+		modeKey,
+		entry: ordered[0] as RegionBlock,
+		blocks: ordered,
+		insnCount,
+		extents: pages.extents,
+		physAt: (delta) => pages.physAt(delta),
+		notesTargets: limits.calls === 0,
+	};
+}
+
+/** A near jump or call to an address from a register or memory. */
+function isComputed({ mnemonic, operands }: Insn): boolean {
+	return (mnemonic === "JMP" || mnemonic === "CALL") && operands[0]?.kind !== "rel";
 }
 
 /** Offset of a direct near branch's target from the region's entry. */
@@ -148,21 +190,12 @@ export function directTarget(insn: Insn, delta: number): number | undefined {
 	return delta + insn.lengthBytes + (operand as RelOperand).disp;
 }
 
-function link(
-	modeKey: number,
-	insns: Map<number, Insn>,
-	leaders: ReadonlySet<number>,
-	callees: ReadonlySet<number>,
-	returnSites: ReadonlySet<number>,
-	extents: readonly CodeExtent[],
-): RegionGraph {
-	const blocks = new Map<number, RegionBlock>();
-	for (const leader of leaders) if (insns.has(leader)) blocks.set(leader, gather(leader, insns, leaders, callees));
+/** Joins the blocks to those that they lead to. Returns those that can be reached, in reverse post-order. */
+function link(blocks: ReadonlyMap<number, RegionBlock>): RegionBlock[] {
 	for (const block of blocks.values()) {
 		const last = block.insns.at(-1) as RegionInsn;
 		if (last.insn.row.flow === "sys" || last.insn.row.flow === "int") continue;
-		const ways = block.isReturn ? [...returnSites] : [block.taken, block.fallThrough];
-		for (const way of ways) {
+		for (const way of block.computed.length > 0 ? block.computed : [block.taken, block.fallThrough]) {
 			const successor = way === undefined ? undefined : blocks.get(way);
 			if (successor !== undefined && !block.successors.includes(successor)) block.successors.push(successor);
 		}
@@ -170,8 +203,7 @@ function link(
 	const ordered = reversePostOrder(blocks.get(0) as RegionBlock);
 	for (const block of ordered) for (const successor of block.successors) successor.predecessors.push(block);
 	findDominators(ordered);
-	const insnCount = ordered.reduce((sum, block) => sum + block.insns.length, 0);
-	return { modeKey, entry: ordered[0] as RegionBlock, blocks: ordered, insnCount, extents };
+	return ordered;
 }
 
 function gather(leader: number, insns: Map<number, Insn>, leaders: ReadonlySet<number>, callees: ReadonlySet<number>): RegionBlock {
@@ -182,7 +214,7 @@ function gather(leader: number, insns: Map<number, Insn>, leaders: ReadonlySet<n
 		predecessors: [],
 		taken: undefined,
 		fallThrough: undefined,
-		isReturn: false,
+		computed: [],
 		order: -1,
 		immediateDominator: undefined,
 		dominated: [],
@@ -200,7 +232,6 @@ function gather(leader: number, insns: Map<number, Insn>, leaders: ReadonlySet<n
 		if (flow === "jcc" || flow === "jmp" || callees.has(delta)) block.taken = directTarget(insn, delta);
 		// INTO may fall through as well.
 		if (flow === "jcc" || flow === "sys" || flow === "int") block.fallThrough = next;
-		if (flow === "ret") block.isReturn = true;
 		if (flow !== "none") return block;
 		delta = next;
 		if (leaders.has(delta)) {

@@ -17,8 +17,11 @@ export class RegionOps extends RegionTemplates {
 	protected override readonly leavesOddPlaces = true;
 	/** The running call's callee is in the region. */
 	isCalleeInside = false;
-	/** Before a return leaves: the region's own return sites are tried, with the target in `exitTarget`. */
-	onReturn: () => void = () => {};
+	/** Before a computed transfer leaves: the places in the region that it may go on at are tried, with the target in `exitTarget`. */
+	onComputed: () => void = () => {};
+
+	/** A computed jump or call is about to go this far. */
+	onTarget: (distance: Expr) => void = () => {};
 
 	// ---- operands ----
 
@@ -155,7 +158,8 @@ export class RegionOps extends RegionTemplates {
 
 	#carryOnJump(moved: number, isReturn: boolean): void {
 		const { delta } = this;
-		if (isReturn) this.onReturn();
+		if (!isReturn) this.onTarget(op("i32Sub", lowHalf(this.f.get(this.exitTarget)), lowHalf(this.ripAt(i32(delta)))));
+		this.onComputed();
 		if (this.is64) {
 			this.f.set(this.exitDelta, i32(delta));
 			this.f.set(this.exitUndo, i32(2 * moved + 1));
@@ -249,3 +253,5 @@ export class RegionOps extends RegionTemplates {
 
 /** The same for all blocks of all regions. */
 let chargeTemplate: Template | undefined;
+
+const lowHalf = (value: Expr): Expr => (value.type === "i64" ? op("i32WrapI64", value) : value);
