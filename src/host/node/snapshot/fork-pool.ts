@@ -49,11 +49,13 @@ export class ForkPool implements AsyncDisposable {
 	/** Resolves when its threads are ready. The folder and the snapshot must stay as they are until the pool is closed. */
 	static async open(options: ForkPoolOptions): Promise<ForkPool> {
 		const { alive = 8, threads = Math.min(availableParallelism(), alive), machine: machineOptions } = options;
+		// Threads cannot be told a function.
+		const net = machineOptions.net === undefined ? undefined : { ...machineOptions.net, onDenied: undefined };
 		const workers: Worker[] = [];
 		const lanes: Lane[] = [];
 		for (let index = 0; index < threads; index++) {
 			const slots = Math.ceil((alive - index) / threads);
-			const workerData: WorkerData = { options: machineOptions, folder: options.folder, reference: options.snapshot, slots };
+			const workerData: WorkerData = { options: { ...machineOptions, net }, folder: options.folder, reference: options.snapshot, slots };
 			const worker = new Worker(new URL("./fork-worker.ts", import.meta.url), { workerData });
 			workers.push(worker);
 			for (let slot = 0; slot < slots; slot++) lanes.push({ worker, slot });
