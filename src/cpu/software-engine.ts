@@ -23,7 +23,7 @@ export interface SoftwareEngineOptions {
 }
 
 /** Interpreting a block that often costs what translating it does (docs/decisions/0004). */
-const DEFAULT_HOT_THRESHOLD = 3000;
+const DEFAULT_HOT_THRESHOLD = 1500;
 
 /**
  * What the CPUs of one worker share: generated code, decoded code and the table of helpers. Guest code runs on one CPU at a
