@@ -1,6 +1,6 @@
 /**
- * TCP between two guests on one host, as fast as it goes: ours over an unshaped cable in one process, and two QEMU TCG
- * guests over a socket netdev, in one run. What is measured is host time between the guest's own marks.
+ * TCP between two guests on one host, as fast as it goes: ours over an unshaped cable, each on a thread of its own, and two
+ * QEMU TCG guests over a socket netdev, in one run. What is measured is host time between the guest's own marks.
  *
  *   node bench/net.ts [--bytes 128M] [--model virtio|e1000] [--json]
  */
@@ -15,6 +15,7 @@ import { NodeHost } from "../src/host/node/host.ts";
 import { ensureImage } from "../src/host/node/image/build.ts";
 import { DEFAULT_IMAGE, findRecipe } from "../src/host/node/image/recipes.ts";
 import { imageFile } from "../src/host/node/image/store.ts";
+import { NodeThreads } from "../src/host/node/lab/threads/node-threads.ts";
 import { tuneWebAssembly } from "../src/host/node/wasm-tuning.ts";
 import { createLabRuntime } from "../src/lab/run/lab-runtime.ts";
 import { NIC_MODELS, type NicModel } from "../src/vm/config.ts";
@@ -72,7 +73,8 @@ function scripts(bytes: number): { client: string; server: string } {
 
 async function ours(guests: Guests, model: NicModel): Promise<number> {
 	tuneWebAssembly();
-	await using runtime = createLabRuntime({ name: "bench", seed: 1, time: "realtime", host: new NodeHost() });
+	const threads = new NodeThreads();
+	await using runtime = createLabRuntime({ name: "bench", seed: 1, time: "realtime", host: new NodeHost(threads.bell), threads });
 	const kernel = await readFile(guests.kernel);
 	const link = runtime.addLink("cable");
 	const watch = new Stopwatch("basenji");

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -82,6 +82,7 @@ test("up in the background, live changes, a capture, redeploy, down: nothing is 
 	const name = file("live.yaml", PAIR);
 	expect(basenji("lab", "up", "-d", "-f", name).stdout).toMatch(/^pair: up \(process \d+\)/);
 	try {
+		expect(statSync(join(folder, ".basenji/pair/control")).mode & 0o777).toBe(0o600);
 		expect(basenji("up", "-f", name)).toMatchObject({ code: 125, stderr: expect.stringMatching(/pair is up already/) });
 		expect(basenji("link", "set", "a--s", "rate=1mbit", "delay=20ms ±5ms", "--dir", "s>a", "-f", name).code).toBe(0);
 		expect(basenji("link", "down", "b--s", "-f", name).code).toBe(0);

@@ -44,7 +44,7 @@ export class SessionFolder {
 		if (owner !== undefined && owner !== process.pid)
 			throw new UsageError(`lab ${this.lab} is up already (process ${owner}); basenji down ends it`);
 		this.remove();
-		mkdirSync(this.directory, { recursive: true });
+		mkdirSync(this.directory, { recursive: true, mode: 0o700 });
 		writeFileSync(this.path("process"), `${process.pid}\n`);
 	}
 
@@ -75,7 +75,7 @@ export interface Answer {
 	readonly afterwards?: () => void;
 }
 
-/** Answers each line of JSON with another. */
+/** Answers each line of JSON with another, on a socket that nobody but this user can open. */
 export function serve(path: string, answer: (request: Request, socket: Socket) => Answer): Promise<Server> {
 	const server = createServer((socket) => {
 		socket.on("error", () => socket.destroy());
@@ -96,7 +96,10 @@ export function serve(path: string, answer: (request: Request, socket: Socket) =
 	});
 	return new Promise((done, failed) => {
 		server.once("error", failed);
+		// Made with this mode: one that is changed afterwards could be opened before.
+		const before = process.umask(0o177);
 		server.listen(path, () => done(server));
+		process.umask(before);
 	});
 }
 

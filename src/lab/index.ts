@@ -17,5 +17,5 @@ export * from "./network.ts";
 export { KIND_NAMES, type NodeKind } from "./node-kinds.ts";
 export * from "./read-lab.ts";
 export * from "./run-checks.ts";
-export type { LabMachine, LabMachineSpec, LabNicSpec, LabRuntime, LabRuntimeOptions } from "./runtime.ts";
+export type { LabGuest, LabMachine, LabMachineSpec, LabNicSpec, LabRuntime, LabRuntimeOptions, MachineThreads } from "./runtime.ts";
 export type * from "./spec.ts";

@@ -96,6 +96,7 @@ export class Lab implements AsyncDisposable {
 				const spec = await services.machineSpec(node, model);
 				runtime.addMachine({ ...spec, name: node.name, nics: nicsOf(model, node) });
 			}
+			await Promise.all([...runtime.machines.values()].map(({ ready }) => ready));
 			return new Lab(model, runtime, services);
 		} catch (error) {
 			await runtime[Symbol.asyncDispose]();

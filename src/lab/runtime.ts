@@ -26,10 +26,19 @@ export type LabMachineSpec = Omit<MachineOptions, "time" | "nics" | "name"> & {
 	readonly nics?: readonly LabNicSpec[];
 };
 
+/** The machine itself, or what stands for it while it lives on a thread of its own (its `stats` are then a moment old). */
+export type LabGuest = Pick<
+	Machine,
+	| ("name" | "config" | "state" | "exit" | "stats" | "console" | "consoles" | "on" | "waitFor" | "finished")
+	| ("start" | "pause" | "resume" | "stop" | "pressPowerButton")
+>;
+
 /** A machine in a lab. Its life (`start`, `pause`, `stop`, consoles, exit) is the machine's own. */
 export interface LabMachine {
 	readonly name: string;
-	readonly machine: Machine;
+	readonly machine: LabGuest;
+	/** Resolves when it has been put together; rejects with what is wrong with it. */
+	readonly ready: Promise<void>;
 	readonly macs: ReadonlyMap<string, Mac>;
 	/** Where the cable of a card goes in, as with a switch's or a router's ports: `.plug(link.a)`. @throws MachineError `config` for an unknown card */
 	port(nic: string): Jack;
@@ -47,6 +56,24 @@ export interface LabRuntimeOptions {
 	readonly host: Host;
 	/** What guests' clocks show at the start, in milliseconds since 1970. By default the host's, in virtual time 2026-01-01. */
 	readonly startWallMs?: number;
+	/** The host's way to give every machine a thread of its own, in realtime; without it all of them share the lab's. */
+	readonly threads?: MachineThreads;
+}
+
+export interface ThreadOptions {
+	/** Its cards have no ports yet: they are those of `cards`, one for one. */
+	readonly machine: Omit<MachineOptions, "nics" | "name"> & { readonly name: string };
+	readonly cards: readonly { readonly jack: Jack; readonly model: NicModel; readonly mac: Mac }[];
+	/** Where its clock begins, if not at the host's time. */
+	readonly startWallMs: number | undefined;
+	/** Lets the lab's alarms go off that are due: before frames from a machine are sent, and behind them. */
+	readonly runDue: () => void;
+}
+
+/** A host's threads for machines. Links and nodes stay where the lab is. */
+export interface MachineThreads {
+	/** Has a machine put together on a thread. @throws MachineError `config` for what can be seen at once; the rest comes by `ready` */
+	place(options: ThreadOptions): { readonly guest: LabGuest; readonly ready: Promise<void>; readonly leave: () => void };
 }
 
 /**
@@ -62,7 +89,7 @@ export interface LabRuntime extends AsyncDisposable {
 	/** Lab time, from 0. Timers armed on it fire between the machines' turns: a timeline is made of those. */
 	readonly clock: Clock;
 	readonly machines: ReadonlyMap<string, LabMachine>;
-	/** Puts a machine together, not started. @throws MachineError, PcError */
+	/** Puts a machine together, not started; on a thread of its own it takes until `ready`. @throws MachineError, PcError */
 	addMachine(spec: LabMachineSpec): LabMachine;
 	/** Stops it and takes it out. */
 	removeMachine(name: string): Promise<void>;

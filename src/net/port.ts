@@ -21,6 +21,8 @@ export interface Port {
 	 * end does not mind; false, and nothing done, where it has to be cut first.
 	 */
 	sendWhole?(whole: SuperFrame): boolean;
+	/** Whether `sendWhole` would take one of the usual size now. */
+	readonly takesWhole?: boolean;
 	/** Set by the device. A frame that has come to this end. */
 	onFrame: (frame: Uint8Array) => void;
 	/** Set by a device that takes super-frames as they are. */
@@ -80,6 +82,10 @@ export class Jack implements Port {
 
 	sendWhole(whole: SuperFrame): boolean {
 		return this.#cable?.sendWhole?.(whole) ?? false;
+	}
+
+	get takesWhole(): boolean {
+		return this.#cable?.takesWhole ?? false;
 	}
 }
 

@@ -2,8 +2,9 @@
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine } from "../../vm/machine.ts";
+import { sendError } from "../../vm/sent-error.ts";
 import { BrowserHost } from "./host.ts";
-import { type Call, type FromWorker, type SentOptions, sendError, type ToWorker } from "./messages.ts";
+import type { Call, FromWorker, SentOptions, ToWorker } from "./messages.ts";
 import { load, loadDisk } from "./sources.ts";
 
 async function create(options: SentOptions, host: BrowserHost): Promise<Machine> {

@@ -5,10 +5,11 @@ import { Console } from "../../vm/console.ts";
 import { Emitter } from "../../vm/emitter.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine as CoreMachine, MachineEvents, MachineExit, MachineState, MachineStats, WaitCondition } from "../../vm/machine.ts";
+import { receiveError } from "../../vm/sent-error.ts";
 import type { RestoreOptions, SnapshotOptions, TakenSnapshot } from "../../vm/snapshot.ts";
 import { waitForConsole } from "../../vm/wait.ts";
 import { BrowserHost } from "./host.ts";
-import { type FromWorker, receiveError, type SentOptions } from "./messages.ts";
+import type { FromWorker, SentOptions } from "./messages.ts";
 import { type Source, sendSource } from "./sources.ts";
 import { MachineWorker } from "./worker-link.ts";
 

@@ -1,10 +1,7 @@
-import { DiskError } from "../../disk/disk.ts";
 import type { DiskFormat } from "../../disk/open.ts";
-import { PcError } from "../../pc/error.ts";
-import { SnapshotError } from "../../snapshot/error.ts";
 import type { MachineOptions } from "../../vm/config.ts";
-import { MachineError } from "../../vm/error.ts";
 import type { MachineEvents, MachineExit, MachineStats } from "../../vm/machine.ts";
+import type { SentError } from "../../vm/sent-error.ts";
 import type { RestoreOptions, SnapshotOptions } from "../../vm/snapshot.ts";
 
 /** An address that has been resolved, or the bytes themselves. */
@@ -36,14 +33,6 @@ export type ToWorker =
 	| { readonly kind: "call"; readonly id: number; readonly call: Call }
 	| { readonly kind: "input"; readonly port: number; readonly bytes: Uint8Array };
 
-/** An error as it crosses from one thread to another: structured clones keep neither its class nor its fields. */
-export interface SentError {
-	readonly type: string;
-	readonly message: string;
-	readonly stack: string | undefined;
-	readonly fields: Readonly<Record<string, string>>;
-}
-
 export type SentExit = Omit<MachineExit, "error"> & { readonly error?: SentError | undefined };
 
 export type FromWorker =
@@ -53,21 +42,3 @@ export type FromWorker =
 	| { readonly kind: "deviceError"; readonly device: string; readonly error: SentError }
 	/** The last one. */
 	| { readonly kind: "exit"; readonly exit: SentExit; readonly stats: MachineStats };
-
-export function sendError(error: unknown): SentError {
-	if (!(error instanceof Error)) return { type: "Error", message: String(error), stack: undefined, fields: {} };
-	const { kind, where } = error as { readonly kind?: unknown; readonly where?: unknown };
-	const fields = { ...(typeof kind === "string" ? { kind } : {}), ...(typeof where === "string" ? { where } : {}) };
-	return { type: error.name, message: error.message, stack: error.stack, fields };
-}
-
-/** The classes of errors that a caller may tell apart, by name. */
-const TYPES = { MachineError, DiskError, SnapshotError, PcError } as const;
-
-export function receiveError({ type, message, stack, fields }: SentError): Error {
-	const error = new Error(message);
-	const known = (TYPES as Readonly<Record<string, { readonly prototype: Error }>>)[type];
-	// Not by its constructor: that would put the message together a second time.
-	if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
-	return Object.assign(error, { name: type, ...fields }, stack === undefined ? {} : { stack });
-}

@@ -1,5 +1,6 @@
 import { MachineError } from "../../vm/error.ts";
-import { type Call, type FromWorker, receiveError, type ToWorker } from "./messages.ts";
+import { receiveError } from "../../vm/sent-error.ts";
+import type { Call, FromWorker, ToWorker } from "./messages.ts";
 
 /** A page's end of the line to a machine's worker: calls with their answers, and what comes unasked. */
 export class MachineWorker {

@@ -6,25 +6,28 @@ import { sleepWith, type Waits } from "../../vm/sleep.ts";
 /** Below this a timer of Node's would come too late (it counts whole milliseconds): the thread itself waits instead. */
 const SHORTEST_TIMER_NS = 1_200_000;
 
-const never = new Int32Array(new SharedArrayBuffer(4));
-
-const waits: Waits = {
-	nowNs: () => performance.now() * 1e6,
-	later: (callback, delayMs) => {
-		const timer = setTimeout(callback, delayMs);
-		return () => clearTimeout(timer);
-	},
-	soon: (callback) => {
-		const immediate = setImmediate(callback);
-		return () => clearImmediate(immediate);
-	},
-	block: (delayNs) => void Atomics.wait(never, 0, 0, delayNs / 1e6),
-};
-
 /** Time, chance and patience as Node gives them. */
 export class NodeHost implements Host {
+	readonly #waits: Waits;
+
+	/** @param bell other threads change its first cell, and notify, where the host's events have something for this one */
+	constructor(bell: Int32Array = new Int32Array(new SharedArrayBuffer(4))) {
+		this.#waits = {
+			nowNs: () => performance.now() * 1e6,
+			later: (callback, delayMs) => {
+				const timer = setTimeout(callback, delayMs);
+				return () => clearTimeout(timer);
+			},
+			soon: (callback) => {
+				const immediate = setImmediate(callback);
+				return () => clearImmediate(immediate);
+			},
+			block: (delayNs) => void Atomics.wait(bell, 0, Atomics.load(bell, 0), delayNs / 1e6),
+		};
+	}
+
 	nowNs(): number {
-		return waits.nowNs();
+		return this.#waits.nowNs();
 	}
 
 	wallMs(): number {
@@ -40,6 +43,6 @@ export class NodeHost implements Host {
 	}
 
 	sleep(delayNs: number): Sleep {
-		return sleepWith(waits, delayNs, SHORTEST_TIMER_NS);
+		return sleepWith(this.#waits, delayNs, SHORTEST_TIMER_NS);
 	}
 }

@@ -1,4 +1,3 @@
-import { assert } from "../../base/assert.ts";
 import type { StateValue } from "../../base/json.ts";
 import type { Ns } from "../../base/units.ts";
 import type { Mac } from "../../net/frames/address.ts";
@@ -11,7 +10,7 @@ import type { Clock } from "../../net/time.ts";
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine } from "../../vm/machine.ts";
-import type { LabMachine, LabMachineSpec, LabRuntime, LabRuntimeOptions } from "../runtime.ts";
+import type { LabGuest, LabMachine, LabMachineSpec, LabRuntime, LabRuntimeOptions, MachineThreads } from "../runtime.ts";
 import { horizonNs } from "./lookahead.ts";
 import { NicSocket } from "./nic-socket.ts";
 import { OrderedDisk } from "./ordered-disk.ts";
@@ -35,27 +34,25 @@ class RuntimeMachine implements LabMachine {
 	readonly macs: ReadonlyMap<string, Mac>;
 	readonly sockets: ReadonlyMap<string, NicSocket>;
 	readonly disks: readonly OrderedDisk[];
-	readonly #made: Machine | undefined;
+	readonly machine: LabGuest;
+	readonly ready: Promise<void>;
 	readonly leave: () => void;
 
 	constructor(parts: {
-		readonly machine: Machine;
+		readonly machine: LabGuest;
+		readonly ready?: Promise<void>;
 		readonly macs: ReadonlyMap<string, Mac>;
 		readonly sockets: ReadonlyMap<string, NicSocket>;
 		readonly disks: readonly OrderedDisk[];
 		readonly leave: () => void;
 	}) {
 		this.name = parts.machine.name;
-		this.#made = parts.machine;
+		this.machine = parts.machine;
+		this.ready = parts.ready ?? Promise.resolve();
 		this.macs = parts.macs;
 		this.sockets = parts.sockets;
 		this.disks = parts.disks;
 		this.leave = parts.leave;
-	}
-
-	get machine(): Machine {
-		assert(this.#made !== undefined, "a machine is there once it is made");
-		return this.#made;
 	}
 
 	port(nic: string): Jack {
@@ -137,7 +134,7 @@ abstract class Runtime implements LabRuntime {
 class RealtimeRuntime extends Runtime {
 	readonly #time: RealtimeClock;
 	/** Stopped by `pause`, to go on with `run`. */
-	#resting: Machine[] = [];
+	#resting: LabGuest[] = [];
 
 	constructor(options: LabRuntimeOptions) {
 		super(options);
@@ -149,6 +146,27 @@ class RealtimeRuntime extends Runtime {
 	}
 
 	addMachine(spec: LabMachineSpec): LabMachine {
+		const { threads } = this.options;
+		const made = threads === undefined ? this.#here(spec) : this.#onThread(spec, threads);
+		this.machines.set(made.name, made);
+		return made;
+	}
+
+	#onThread(spec: LabMachineSpec, threads: MachineThreads): RuntimeMachine {
+		const { sockets, macs, options } = this.outfit(spec);
+		const { nics, ...machine } = options;
+		const jacks = [...sockets.values()].map(({ jack }) => jack);
+		const cards = nics.map(({ model, mac }, index) => ({ jack: jacks[index] as Jack, model, mac }));
+		const { guest, ready, leave } = threads.place({
+			machine: { ...machine, time: "host" },
+			cards,
+			startWallMs: this.options.startWallMs,
+			runDue: () => this.#time.runDue(),
+		});
+		return new RuntimeMachine({ machine: guest, ready, macs, sockets, disks: [], leave });
+	}
+
+	#here(spec: LabMachineSpec): RuntimeMachine {
 		const { sockets, macs, options } = this.outfit(spec);
 		const { startWallMs } = this.options;
 		const host = punctualHost(this.options.host, this.#time);
@@ -171,9 +189,7 @@ class RealtimeRuntime extends Runtime {
 					else if (machine.state !== "stopped") machine.post(arrive);
 				},
 			};
-		const made = new RuntimeMachine({ machine, macs, sockets, disks: [], leave: () => {} });
-		this.machines.set(machine.name, made);
-		return made;
+		return new RuntimeMachine({ machine, macs, sockets, disks: [], leave: () => {} });
 	}
 
 	run(): void {

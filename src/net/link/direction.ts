@@ -132,7 +132,7 @@ export class Direction {
 
 	/** Takes a super-frame uncut, if none of its frames would meet anything but the cable's delay. */
 	sendWhole(whole: SuperFrame): boolean {
-		if (!this.#isPlain() || this.#options.takesWhole?.() !== true) return false;
+		if (!this.takesWhole) return false;
 		if (whole.headerBytes + whole.segmentBytes > this.#config.mtuBytes + headerBytes(whole.frame)) return false;
 		const index = this.#nextIndex;
 		const count = segmentCount(whole);
@@ -141,6 +141,10 @@ export class Direction {
 		this.stats.sentBytes += segmentedBytes(whole);
 		this.#wire.sendWhole(this.#config, whole, index, this.#clock.nowNs);
 		return true;
+	}
+
+	get takesWhole(): boolean {
+		return this.#isPlain() && this.#options.takesWhole?.() === true;
 	}
 
 	/** Nothing is done to frames, and nobody looks at them. */

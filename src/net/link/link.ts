@@ -41,6 +41,10 @@ class CableEnd implements Port {
 		this.out?.send(frame);
 	}
 
+	get takesWhole(): boolean {
+		return this.out?.takesWhole ?? false;
+	}
+
 	sendWhole(whole: SuperFrame): boolean {
 		return this.out?.sendWhole(whole) ?? false;
 	}

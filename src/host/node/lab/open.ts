@@ -15,6 +15,7 @@ import { tuneWebAssembly } from "../wasm-tuning.ts";
 import { CaptureFile } from "./capture-file.ts";
 import { checkLabMemory, MachineFiles } from "./machine-files.ts";
 import { TapDevice } from "./tap.ts";
+import { NodeThreads } from "./threads/node-threads.ts";
 
 export interface OpenLabOptions {
 	/** What the lab does not say itself; `virtual` by default. */
@@ -72,14 +73,15 @@ export async function openLab(source: string | LabDraft | LabModel, options: Ope
 				? source.read({ readText: neighbour(resolve(directory, "lab.yaml")) })
 				: source;
 	tuneWebAssembly();
-	const host = new NodeHost();
+	const threads = new NodeThreads();
+	const host = new NodeHost(threads.bell);
 	const time = model.clock ?? options.clock ?? "virtual";
 	const files = new MachineFiles({ directory, ...(options.progress === undefined ? {} : { progress: options.progress }) });
 	const sizes = new Map<string, number>();
 	const taps = new Map<string, TapDevice>();
 	try {
 		for (const node of model.nodes.values()) if (node.kind === "tap") taps.set(node.name, await openTap(node.device, time));
-		const runtime = createLabRuntime({ name: model.name, seed: model.seed, time, host });
+		const runtime = createLabRuntime({ name: model.name, seed: model.seed, time, host, threads });
 		const { network = nodeNetwork } = options;
 		return await Lab.create(model, runtime, {
 			machineSpec: async (node) => {
