@@ -20,24 +20,25 @@ test("guests of a realtime lab, each on its thread: carried whole where nobody l
 	const cable = running.link("a -- b");
 	expect((await shell.run("ping -c 2 10.0.0.2")).output).toContain("2 packets transmitted, 2 packets received");
 	const transfer = async () => {
-		await peer.run("nc -l -p 80 </dev/null | md5sum >/tmp/sum &");
-		await shell.run("sleep 1; dd if=/dev/zero bs=1k count=8192 2>/dev/null | nc 10.0.0.2 80", 120e9);
-		return (await peer.run("wait; cat /tmp/sum")).output;
+		// BusyBox's nc ends with the first of its two inputs.
+		await peer.run("rm -f /tmp/sum; sleep 100 | nc -l -p 80 | md5sum >/tmp/sum &");
+		await shell.run("sleep 1; dd if=/dev/zero bs=1k count=2048 2>/dev/null | nc 10.0.0.2 80", 120e9);
+		return (await peer.run("while [ ! -s /tmp/sum ]; do sleep 0.1; done; cat /tmp/sum")).output;
 	};
 	const zeroes = createHash("md5")
-		.update(new Uint8Array(8192 * 1024))
+		.update(new Uint8Array(2048 * 1024))
 		.digest("hex");
 	expect(await transfer()).toContain(zeroes);
 	const { sentFrames, deliveredFrames } = cable.forth.stats;
 	expect(sentFrames).toBe(deliveredFrames);
-	expect(sentFrames).toBeGreaterThan((8192 * 1024) / 1448);
+	expect(sentFrames).toBeGreaterThan((2048 * 1024) / 1448);
 	let [largest, frames] = [0, 0];
 	const end = cable.forth.tap(({ frame }) => {
 		frames++;
 		largest = Math.max(largest, frame.length);
 	});
 	expect(await transfer()).toContain(zeroes);
-	expect([largest, frames > 5792], "recorded frames are those of a cable").toEqual([1514, true]);
+	expect([largest, frames > 1448], "recorded frames are those of a cable").toEqual([1514, true]);
 	end();
 	cable.set({ delay: "40ms" });
 	const slow = await shell.run("ping -c 5 -i 0.3 10.0.0.2");

@@ -44,7 +44,7 @@ export class ThreadedMachine implements LabGuest {
 		this.#framesCame = framesCame;
 		const { disks = [], ...machine } = options.machine;
 		this.name = machine.name;
-		this.config = readConfig(machine);
+		this.config = readConfig({ ...machine, disks, nics: options.cards.map(({ jack, model, mac }) => ({ port: jack, model, mac })) });
 		this.#disks = disks.map(({ disk }) => disk);
 		this.#stats = { ...NO_STATS, cpus: this.config.cpus, memoryBytes: this.config.memory };
 		this.consoles = Array.from(
