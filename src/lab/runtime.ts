@@ -66,8 +66,8 @@ export interface ThreadOptions {
 	readonly cards: readonly { readonly jack: Jack; readonly model: NicModel; readonly mac: Mac }[];
 	/** Where its clock begins, if not at the host's time. */
 	readonly startWallMs: number | undefined;
-	/** Lets the lab's alarms go off that are due: before frames from a machine are sent, and behind them. */
-	readonly runDue: () => void;
+	/** Lets the lab's alarms go off that are due, before frames from a machine are sent and behind them. Returns the time until the next one. */
+	readonly runDue: () => Ns;
 }
 
 /** A host's threads for machines. Links and nodes stay where the lab is. */

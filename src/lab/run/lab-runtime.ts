@@ -161,7 +161,10 @@ class RealtimeRuntime extends Runtime {
 			machine: { ...machine, time: "host" },
 			cards,
 			startWallMs: this.options.startWallMs,
-			runDue: () => this.#time.runDue(),
+			runDue: () => {
+				this.#time.runDue();
+				return this.#time.untilNextNs;
+			},
 		});
 		return new RuntimeMachine({ machine: guest, ready, macs, sockets, disks: [], leave });
 	}

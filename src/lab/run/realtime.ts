@@ -44,6 +44,11 @@ export class RealtimeClock {
 		if (this.#isRunning) this.#base.runDue();
 	}
 
+	/** Infinity when no alarm is set. */
+	get untilNextNs(): Ns {
+		return this.#base.nextDeadlineNs - this.#base.nowNs;
+	}
+
 	start(): void {
 		if (this.#isRunning) return;
 		this.#sinceNs = this.#host.nowNs();

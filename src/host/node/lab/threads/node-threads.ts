@@ -12,12 +12,15 @@ export class NodeThreads implements MachineThreads {
 	/** Rung by machines that have frames: for the host by which the lab's own thread sleeps. */
 	readonly bell: Int32Array<SharedArrayBuffer> = new Int32Array(new SharedArrayBuffer(4));
 	readonly #cards = new Set<LabCards>();
+	/** The lab's alarms. */
+	#runDue: () => number = () => Number.POSITIVE_INFINITY;
 	#isAwake = false;
 	#untilMs = 0;
 
 	place(options: ThreadOptions) {
 		const guest = new ThreadedMachine(options, this.bell.buffer, () => this.#wake());
 		this.#cards.add(guest.cards);
+		this.#runDue = options.runDue;
 		const leave = (): void => {
 			this.#cards.delete(guest.cards);
 			guest.leave();
@@ -38,7 +41,7 @@ export class NodeThreads implements MachineThreads {
 		const nowMs = performance.now();
 		if (taken > 0) this.#untilMs = nowMs + LINGER_MS;
 		if (nowMs >= this.#untilMs && this.#sleep()) return;
-		if (taken === 0) Atomics.wait(this.bell, 0, heard, LISTEN_MS);
+		if (taken === 0) Atomics.wait(this.bell, 0, heard, Math.max(0, Math.min(LISTEN_MS, this.#runDue() / 1e6)));
 		setImmediate(() => this.#listen());
 	}
 

@@ -77,6 +77,7 @@ export class ThreadedMachine implements LabGuest {
 			const why = error instanceof Error ? error.message : String(error);
 			this.#fail(new MachineError("engine", `${this.name}: the machine's thread failed: ${why}`, { cause: error }));
 		});
+		this.#worker.on("exit", () => this.#fail(new MachineError("engine", `${this.name}: the machine's thread has ended`)));
 	}
 
 	get state(): MachineState {
