@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { DiskError } from "../../disk/disk.ts";
-import { MachineError } from "../../vm/error.ts";
-import { receiveError, sendError } from "./messages.ts";
+import { DiskError } from "../disk/disk.ts";
+import { MachineError } from "./error.ts";
+import { receiveError, sendError } from "./sent-error.ts";
 
 const cross = (error: unknown): Error => receiveError(structuredClone(sendError(error)));
 
