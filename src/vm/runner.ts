@@ -191,11 +191,15 @@ export class Runner implements PacedMachine {
 		await this.#host.yield();
 		if (this.#isAsked || this.#inbox.length > 0 || this.#cpus.some((cpu) => !cpu.isHalted)) return;
 		const delayNs = this.#time.idle(this.#time.clock.nextDeadlineNs);
-		if (delayNs <= 0) return;
+		if (delayNs <= 0) {
+			this.#time.awake();
+			return;
+		}
 		const beganNs = this.#host.nowNs();
 		this.#sleep = this.#host.sleep(delayNs);
 		await this.#sleep.done;
 		this.#sleep = undefined;
+		this.#time.awake();
 		this.stats.sleeps++;
 		this.stats.sleptNs += this.#host.nowNs() - beganNs;
 	}

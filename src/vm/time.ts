@@ -13,6 +13,8 @@ export interface TimeKeeper {
 	set(nowNs: Ns): void;
 	/** No CPU has anything to do before `untilNs`: how long the host may sleep. 0: time has been moved on at once. */
 	idle(untilNs: Ns): number;
+	/** The host has slept, and CPUs may have something to do. */
+	awake(): void;
 }
 
 /**
@@ -29,7 +31,7 @@ export class HostPacedTime implements TimeKeeper {
 	#isRunning = false;
 	#guestNs: Ns = 0;
 	#sinceNs = 0;
-	/** The machine sleeps: the time until it wakes passes in full. */
+	/** The machine sleeps: the time until it wakes passes in full, whoever asks for it meanwhile. */
 	#isIdle = false;
 
 	constructor(host: Host) {
@@ -43,7 +45,6 @@ export class HostPacedTime implements TimeKeeper {
 		const passedNs = Math.floor(hostNs - this.#sinceNs);
 		if (passedNs <= 0) return this.#guestNs;
 		const limitNs = this.#isIdle ? Number.POSITIVE_INFINITY : MAX_STEP_NS;
-		this.#isIdle = false;
 		this.#guestNs += Math.min(passedNs, limitNs);
 		this.#sinceNs += passedNs > limitNs ? hostNs - this.#sinceNs : passedNs;
 		return this.#guestNs;
@@ -70,6 +71,11 @@ export class HostPacedTime implements TimeKeeper {
 		const delayNs = Math.max(0, untilNs - this.clock.nowNs);
 		this.#isIdle = true;
 		return delayNs;
+	}
+
+	awake(): void {
+		this.#read();
+		this.#isIdle = false;
 	}
 }
 
@@ -99,4 +105,6 @@ export class CountedTime implements TimeKeeper {
 		this.#skippedNs = Math.max(this.#skippedNs, untilNs - this.#instructions());
 		return 0;
 	}
+
+	awake(): void {}
 }
