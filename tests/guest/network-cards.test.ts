@@ -69,7 +69,6 @@ test(
 	},
 );
 
-/** By default each card and each kernel once; all of them with BASENJI_ALL_CARDS. */
 const CARDS = [
 	["default-i386", "e1000", "686-pae", "ne2k-pci"],
 	["686-pae", "e1000", "default-i386", "ne2k-pci"],
