@@ -46,7 +46,7 @@ test("files of two snapshots are compared as the guest has written them; an inde
 	await machine.restore("first");
 	expect(await run("cat /mnt/etc/one /mnt/etc/two; ls -1 /mnt")).toBe("one\ntwo\netc\nlost+found\n");
 	// Its cache is of then; the disk is not.
-	expect(await run("echo 3 > /proc/sys/vm/drop_caches; head -c 6 /dev/vdb")).toBe("after\n");
+	expect(await run("dmesg -n 1; echo 3 > /proc/sys/vm/drop_caches; head -c 6 /dev/vdb")).toBe("after\n");
 	await run("echo later > /dev/vdb; sync");
 	await machine.restore("second");
 	expect(readFileSync(own).subarray(0, 6).toString()).toBe("later\n");

@@ -251,6 +251,12 @@ describe("TLB", () => {
 		expect(peek32(cpu, 0x8004)).toBe(2);
 	});
 
+	test("an access that runs out of the lower half is #GP before its first page is looked for", () => {
+		const cpu = paging4Level();
+		expect(load(cpu, 0x7fff_ffff_fffdn)).toBe(0);
+		expect(cpu.state.get("faultVector")).toBe(13);
+	});
+
 	test("32-bit code does not meet entries above 4 GiB", () => {
 		const cpu = paging4Level();
 		poke64(cpu, 0x1ff8, 0x2003n);

@@ -401,14 +401,15 @@ export class Mmu {
 			return this.#translate(this.#first, lo, hi, bytes, access);
 		}
 		const firstBytes = PAGE_BYTES - within;
-		if (!this.#translate(this.#first, lo, hi, firstBytes, access)) return false;
 		const nextLo = (lo + firstBytes) | 0;
 		// 32-bit code wraps at 4 GiB, 64-bit code runs on: from the lower half's end into the hole between the halves.
 		const nextHi = nextLo === 0 && this.#carriesOver(hi) ? (hi + 1) | 0 : hi;
+		// The whole of the address is checked before any page of it is looked for.
 		if (isLong && isNonCanonical(nextHi)) {
 			this.#fault(vector, 0);
 			return false;
 		}
+		if (!this.#translate(this.#first, lo, hi, firstBytes, access)) return false;
 		return this.#translate(this.#second, nextLo, nextHi, bytes - firstBytes, access);
 	}
 
