@@ -11,8 +11,8 @@ import { Chance } from "./random.ts";
 import { openVariant, type Variant } from "./variants.ts";
 
 const writer = fileURLToPath(new URL("crash-writer.ts", import.meta.url));
-/** A buffered write that is cut off ends between two of the host's pages. */
-const PAGE_BYTES = 4096;
+/** A write that is cut off ends between two sectors: a disk promises no more, and clusters may be that small. */
+const SECTOR_BYTES = 512;
 /** More than a writer does between two words of what is flushed. */
 const MOST_AHEAD = 64;
 const LONGEST_MS = 250;
@@ -123,9 +123,9 @@ async function judgeContents(
 		const later = Array.from({ length: MOST_AHEAD }, (_, i) => flushed + 1 + i).filter((write) => slotOf(write) === slot);
 		const before = last === undefined ? initial.subarray(slot * slotBytes, (slot + 1) * slotBytes) : contentOf(last);
 		const allowed = [before, ...later.map(contentOf)];
-		for (let at = 0; at < slotBytes; at += PAGE_BYTES) {
-			const page = bytes.subarray(slot * slotBytes + at, slot * slotBytes + at + PAGE_BYTES);
-			if (!allowed.some((content) => page.equals(content.subarray(at, at + PAGE_BYTES))))
+		for (let at = 0; at < slotBytes; at += SECTOR_BYTES) {
+			const sector = bytes.subarray(slot * slotBytes + at, slot * slotBytes + at + SECTOR_BYTES);
+			if (!allowed.some((content) => sector.equals(content.subarray(at, at + SECTOR_BYTES))))
 				throw new Error(`byte ${slot * slotBytes + at} has lost write ${last ?? 0}, flushed as one of ${flushed}`);
 		}
 	}
