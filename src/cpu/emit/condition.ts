@@ -67,7 +67,7 @@ export function carryFlag(s: FlagSource): Expr {
 			return i32(0);
 		case "inc":
 		case "dec":
-			return op("i32And", low(s.y), i32(1));
+			return low(s.y);
 		case "bits":
 			return flagBit(s.y, FLAG.CF);
 	}

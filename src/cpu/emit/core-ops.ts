@@ -324,6 +324,11 @@ export abstract class CoreOps {
 		return this.f.let(this.condition(2));
 	}
 
+	/** CF as the instruction leaves it, which changes the other flags. Where nothing looks at its flags, a reading may give 0. */
+	carryToKeep(): Expr {
+		return this.carry();
+	}
+
 	// ---- faults and helpers ----
 
 	raise(vector: number, errorCode = -1): void {

@@ -47,14 +47,14 @@ define("SBB", (o) => {
 define("INC", (o) => {
 	const width = o.widthOf(0);
 	const result = o.f.let(alu(width, "Add", o.readModify(0), constant(width, 1)));
-	o.setFlags("inc", width, result, o.carry());
+	o.setFlags("inc", width, result, o.carryToKeep());
 	o.write(0, result);
 });
 
 define("DEC", (o) => {
 	const width = o.widthOf(0);
 	const result = o.f.let(alu(width, "Sub", o.readModify(0), constant(width, 1)));
-	o.setFlags("dec", width, result, o.carry());
+	o.setFlags("dec", width, result, o.carryToKeep());
 	o.write(0, result);
 });
 

@@ -1,8 +1,10 @@
 import type { CpuContext } from "../context.ts";
 import { CR0, CR4, EFER } from "../mmu/access.ts";
-import { FLAG } from "../state/flags.ts";
+import { FLAG, WIDTH_LOG2 } from "../state/flags.ts";
 import { jumpTagOf, MODE, TLB_KERNEL, TLB_KERNEL_AC, TLB_USER } from "../state/layout.ts";
+import { writeRflags } from "./rflags.ts";
 import {
+	CC_OP,
 	CPL,
 	CR0_WORD,
 	CR4_WORD,
@@ -81,6 +83,8 @@ export function updateMode(cpu: CpuContext): void {
 	}
 	if (cpl === 3) key |= MODE.user;
 	i32[MODE_KEY] = key;
+	// Regions of narrower code have halves of the flags' inputs only: what a 64-bit operation left is settled first.
+	if ((key & MODE.codeMask) !== MODE.code64 && (i32[CC_OP] as number) >> 4 === WIDTH_LOG2[64]) writeRflags(cpu.state, 0, 0);
 	const needsSegment = (key & MODE.flat) === 0;
 	const segment = needsSegment ? codeSegmentId(cpu) : 0;
 	i32[JUMP_TAG] = jumpTagOf(key, segment, i32[JUMP_GENERATION + (cpl === 3 ? 1 : 0)] as number);

@@ -39,10 +39,19 @@ function findDeadFlags(shapes: readonly Shape[]): boolean[] {
 	for (let n = shapes.length - 1; n >= 0; n--) {
 		found[n] = isDead;
 		const { flagUse } = shapes[n] as Shape;
-		if (flagUse !== "passes") isDead = flagUse === "sets";
+		if (flagUse !== "passes" && flagUse !== "keeps") isDead = flagUse === "sets";
 	}
 	return found;
 }
+
+/** The first instruction that sets flags leaves the carry, or adds it, and somebody may look at that. */
+function keepsCarry(shapes: readonly Shape[], { insns }: RegionBlock): boolean {
+	const first = shapes.findIndex(({ effects }) => effects.flags !== "none" || effects.isInMemory);
+	if (first < 0 || !CARRY_KEEPERS.has((insns[first] as RegionInsn).insn.mnemonic)) return false;
+	return !findDeadFlags(shapes)[first];
+}
+
+const CARRY_KEEPERS: ReadonlySet<string> = new Set(["INC", "DEC", "ADC", "SBB"]);
 
 class RegionEmitter {
 	readonly #graph: RegionGraph;
@@ -55,6 +64,8 @@ class RegionEmitter {
 	/** By order of block: ways come together there; a loop begins there. */
 	readonly #isMerge: boolean[] = [];
 	readonly #isHeader: boolean[] = [];
+	/** By order of block: nothing is known of the flags at its start, and the carry is what it asks first. */
+	readonly #wantsCarry: boolean[] = [];
 	/** The code segment has a limit to heed. */
 	readonly #isLimited: boolean;
 	/** By order of block. */
@@ -89,6 +100,7 @@ class RegionEmitter {
 			this.#merges.push(undefined);
 			this.#flagsAfter.push(undefined);
 			this.#classify(block);
+			this.#wantsCarry.push(!this.#takesFlags(block) && keepsCarry(this.#flow.shapes(block), block));
 		}
 	}
 
@@ -99,6 +111,7 @@ class RegionEmitter {
 	emit(): FunctionBuilder {
 		const f = this.#f;
 		const ops = this.#ops;
+		if (this.#wantsCarry[this.#graph.entry.order]) ops.keepCarry();
 		this.#tree(this.#graph.entry);
 		f.unreachable();
 		ops.emitWaysOut(this.#slot, () => {
@@ -188,6 +201,7 @@ class RegionEmitter {
 		ops.startBlock(
 			this.#takesFlags(block) ? this.#flagsAfter[(block.predecessors[0] as RegionBlock).order] : undefined,
 			this.#flow.before(block),
+			this.#wantsCarry[block.order] as boolean,
 		);
 		const { insns } = block;
 		const count = insns.length;
@@ -287,7 +301,10 @@ class RegionEmitter {
 			this.#ops.exitTo(delta);
 			return;
 		}
-		if (!this.#takesFlags(to)) this.#ops.generaliseFlags();
+		if (!this.#takesFlags(to)) {
+			if (this.#wantsCarry[to.order]) this.#ops.keepCarry();
+			this.#ops.generaliseFlags();
+		}
 		if (this.#isBackward(from, to)) {
 			const again = this.#headers[to.order];
 			// A way into the middle of a loop has no structured form: it leaves and comes back by the front door.

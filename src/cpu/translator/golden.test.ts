@@ -25,10 +25,11 @@ const MODE32 = MODE.code32 | MODE.stack32 | MODE.flat;
 
 const REGISTERS = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 /** A region's locals in the order in which they are made. */
-const LOCALS = [
+const LOCALS_32 = [
 	...["cpu", "record", ...REGISTERS, "budget", "entryRip", "tlb", "exitDelta", "exitTarget", "exitUndo", "exitSite"],
-	...["ccOp", "ccX", "ccY", "ccZ", "ccX32", "ccY32", "ccZ32"],
+	...["ccOp", "ccX", "ccY", "ccZ", "carry"],
 ];
+const LOCALS_64 = [...LOCALS_32.slice(0, -1), "ccX32", "ccY32", "ccZ32", "carry"];
 
 const { module: engine } = new SoftwareEngine(new GuestMemory(1 << 20));
 
@@ -36,6 +37,11 @@ const { module: engine } = new SoftwareEngine(new GuestMemory(1 << 20));
 class NamedCalls implements Callables {
 	readonly module = engine.newModule();
 	readonly #names: string[] = [];
+	readonly #locals: readonly string[];
+
+	constructor(modeKey: number) {
+		this.#locals = modeKey === MODE64 ? LOCALS_64 : LOCALS_32;
+	}
 
 	index(name: string): number {
 		const n = this.module.index(name);
@@ -44,7 +50,8 @@ class NamedCalls implements Callables {
 	}
 
 	text(bytes: Uint8Array): string {
-		return disassemble(bytes, { call: (n) => this.#names[n] as string, local: (n) => LOCALS[n] ?? `t${n - LOCALS.length}` });
+		const locals = this.#locals;
+		return disassemble(bytes, { call: (n) => this.#names[n] as string, local: (n) => locals[n] ?? `t${n - locals.length}` });
 	}
 }
 
@@ -58,7 +65,7 @@ function decoded(bytes: Uint8Array, at: number, codeBits: CodeBits): Insn {
 
 function instruction(hex: string, modeKey: number): string {
 	const insn = decoded(bytesOf(hex), 0, modeKey === MODE64 ? 64 : 32);
-	const calls = new NamedCalls();
+	const calls = new NamedCalls(modeKey);
 	const ops = new RegionOps(calls, modeKey, { gpr: 0, xmm: 0 }, atEntry());
 	ops.effects = noEffects();
 	ops.insn = insn;
@@ -69,7 +76,7 @@ function instruction(hex: string, modeKey: number): string {
 }
 
 function emit(title: string, graph: RegionGraph, shapes: ShapeTable) {
-	const calls = new NamedCalls();
+	const calls = new NamedCalls(graph.modeKey);
 	const emitted = emitRegion(graph, calls, shapes, 7);
 	if (emitted === undefined) throw new Error(`${title}: not translated`);
 	return { emitted, calls, text: calls.text(emitted.code.bytes()) };
@@ -118,6 +125,7 @@ const REGIONS: readonly [title: string, hex: string, modeKey: number][] = [
 	["a call followed, and its return", "e801000000f48d4701c3", MODE64],
 	["a call to elsewhere, and computed jumps", "e800100000ffd0ffe0", MODE64],
 	["vectors", "660fefc0f30f6f0c06660ffec14883c0104839d075eef30f7f07f4", MODE64],
+	["a list followed, counting down", "31c9498b1c8b75faf4", MODE32],
 	["fib(n) of 32 bits", "83f80272145048e8f4ffffff5b508d43fee8eaffffff5b01d8c3", MODE32],
 	["a string instruction among others", "89cafc89d1f3a489d0f4", MODE64],
 ];

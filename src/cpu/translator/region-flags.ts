@@ -20,10 +20,11 @@ export abstract class RegionFlags extends RegionWays {
 			return;
 		}
 		const count = inputCount(source.kind);
+		this.hasCarry = false;
 		if (this.isConditional) {
 			// On the other side of the branch the locals hold what they held: `beforeConditional` has seen to that.
 			f.set(this.ccOp, i32(ccOp(source.kind, source.width)));
-			this.#setInputs(this.cc, [wide(source.x), wide(source.y), wide(source.z)], count);
+			this.#setInputs(this.cc, [this.#general(source.x), this.#general(source.y), this.#general(source.z)], count);
 			if (this.effects.flags === "none") this.effects.flags = "sometimes";
 			if (state.flags === "memory") state.flags = "either";
 			if (state.flags === "either") this.areFlagsWanted = true;
@@ -40,6 +41,11 @@ export abstract class RegionFlags extends RegionWays {
 		const y = count > 1 ? f.get(locals[1] as number) : none;
 		const z = count > 2 ? f.get(locals[2] as number) : none;
 		this.known = { kind: source.kind, width: source.width, x, y, z, form: FIRST_FORM + ccOp(source.kind, source.width) };
+	}
+
+	/** An input as `cc` has it. */
+	#general(input: Expr): Expr {
+		return this.registerType === "i64" ? wide(input) : input;
 	}
 
 	#setInputs(locals: readonly number[], inputs: Expr[], count: number): void {
@@ -88,17 +94,33 @@ export abstract class RegionFlags extends RegionWays {
 		const known = this.known;
 		if (known === undefined || this.state.flags === "memory" || this.isInMemory) return;
 		this.f.set(this.ccOp, i32(ccOp(known.kind, known.width)));
-		if (known.x.type !== "i32") return;
+		if (known.x.type === this.registerType) return;
 		for (let i = 0; i < inputCount(known.kind); i++) this.f.set(this.cc[i] as number, wide(inputOf(known, i)));
+	}
+
+	/**
+	 * On the way to a block that wants it. There, in its general form, it could be had by a call only; and a loop that counts by INC or
+	 * DEC would make it again in every round to keep what none of them changes.
+	 */
+	keepCarry(): void {
+		this.f.set(this.keptCarry, this.condition(2));
 	}
 
 	override flagsToKeep(): Expr {
 		return this.areFlagsDead ? i32(0) : this.arithmeticFlags();
 	}
 
+	override carryToKeep(): Expr {
+		return this.areFlagsDead ? i32(0) : this.carry();
+	}
+
 	condition(cc: number): Expr {
 		this.looksAtFlags = true;
 		if (!this.isInMemory && this.known !== undefined) return condition(this.known, cc);
+		if (this.hasCarry && cc >> 1 === 1) {
+			const carry = this.f.get(this.keptCarry);
+			return cc & 1 ? op("i32Eqz", carry) : carry;
+		}
 		this.spillFlags();
 		const even = this.core(`condition${cc & ~1}`, "i32", this.cpu);
 		return cc & 1 ? this.f.let(op("i32Eqz", even)) : even;

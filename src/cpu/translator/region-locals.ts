@@ -16,6 +16,7 @@ export type FlagKnowledge = KnownFlags | undefined;
 
 export interface RegionPoint {
 	readonly known: FlagKnowledge;
+	readonly hasCarry: boolean;
 	readonly state: FlowState;
 }
 
@@ -55,10 +56,16 @@ export abstract class RegionLocals extends Ops {
 	readonly #xmmLocals = new Map<number, number>();
 	protected readonly ripBase: number;
 	readonly #tlb: number;
-	/** The flags' operation and inputs as the state block has them; inputs of operations no wider than 32 bits. */
+	/**
+	 * The flags' operation and inputs in the form that every way to a place can have; inputs of operations no wider than 32 bits, which
+	 * are all there are but in 64-bit code: there the two are the same.
+	 */
 	protected readonly ccOp: number;
 	protected readonly cc: readonly number[];
 	protected readonly cc32: readonly number[];
+	/** CF, at the start of blocks that want it, until flags are set. */
+	protected readonly keptCarry: number;
+	protected hasCarry = false;
 	/**
 	 * While it is defined and the flags are in locals, its inputs are all there is: the state block's form is worked out where it is
 	 * wanted.
@@ -86,8 +93,10 @@ export abstract class RegionLocals extends Ops {
 		this.exitUndo = f.local("i32");
 		this.exitSite = f.local("i32");
 		this.ccOp = f.register("i32");
-		this.cc = [f.register("i64"), f.register("i64"), f.register("i64")];
-		this.cc32 = [f.register("i32"), f.register("i32"), f.register("i32")];
+		const inputs = (type: "i32" | "i64") => [f.register(type), f.register(type), f.register(type)];
+		this.cc = inputs(this.registerType);
+		this.cc32 = this.registerType === "i64" ? inputs("i32") : this.cc;
+		this.keptCarry = f.register("i32");
 		f.provideTemporaries("i32", 8);
 		f.provideTemporaries("i64", 6);
 	}
@@ -120,23 +129,25 @@ export abstract class RegionLocals extends Ops {
 
 	protected loadFlags(f: FunctionBuilder): void {
 		f.set(this.ccOp, loadOp("i32Load", this.cpu, at("ccOp")));
-		for (let i = 0; i < 3; i++) f.set(this.cc[i] as number, loadOp("i64Load", this.cpu, at(FLAG_INPUTS[i] as "ccX")));
+		for (let i = 0; i < 3; i++) f.set(this.cc[i] as number, loadOp(this.#gprLoad, this.cpu, at(FLAG_INPUTS[i] as "ccX")));
 	}
 
-	/** At the start of a block: what its only predecessor left, or nothing. */
-	startBlock(known: FlagKnowledge, state: FlowState): void {
+	/** At the start of a block: what its only predecessor left, or nothing but perhaps the carry. */
+	startBlock(known: FlagKnowledge, state: FlowState, hasCarry: boolean): void {
 		this.known = known;
+		this.hasCarry = hasCarry;
 		copyState(state, this.state);
 		this.forgetAssured();
 	}
 
 	/** What holds here, to be gone back to when other blocks have been emitted in between. */
 	get point(): RegionPoint {
-		return { known: this.known, state: { ...this.state } };
+		return { known: this.known, hasCarry: this.hasCarry, state: { ...this.state } };
 	}
 
-	goBackTo({ known, state }: RegionPoint): void {
+	goBackTo({ known, hasCarry, state }: RegionPoint): void {
 		this.known = known;
+		this.hasCarry = hasCarry;
 		copyState(state, this.state);
 	}
 
@@ -306,6 +317,7 @@ export abstract class RegionLocals extends Ops {
 		state.xmmHeld |= touched.xmmAlways;
 		if (effects.flags === "none") return;
 		this.known = known;
+		this.hasCarry = false;
 		if (effects.flags === "always") state.flags = "locals";
 		else {
 			if (state.flags === "memory") state.flags = "either";

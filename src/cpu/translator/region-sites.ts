@@ -6,6 +6,8 @@ export interface KnownFlags extends FlagSource {
 }
 
 export const FIRST_FORM = 2;
+/** In templates: nothing is known but the carry. */
+export const FORM_WITH_CARRY = 1;
 
 /** The flags' form in locals; undefined: the state block has them. "any": in their general form. */
 export type DirtyFlags = KnownFlags | "any" | undefined;

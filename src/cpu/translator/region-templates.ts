@@ -8,7 +8,7 @@ import { EXIT } from "../state/layout.ts";
 import type { Effects } from "./effects.ts";
 import { RegionFlags } from "./region-flags.ts";
 import type { FlowState, RegionUse } from "./region-flow.ts";
-import { formOf } from "./region-sites.ts";
+import { FORM_WITH_CARRY, formOf } from "./region-sites.ts";
 import type { Shape } from "./shapes.ts";
 import { BASE_ROLE, CHARGE, type Ending, type InsnTemplate, isAliased, NEXT, nameCallees, SITE, templateKey } from "./templates.ts";
 
@@ -57,7 +57,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 	/** Emits an instruction, by its template if there is one. */
 	emitInsn(shape: Shape): void {
 		this.isReplayed = false;
-		const form = shape.looksAtFlags ? formOf(this.known) : 0;
+		const form = !shape.looksAtFlags ? 0 : this.hasCarry ? FORM_WITH_CARRY : formOf(this.known);
 		const key = templateKey(this.insn, this.areFlagsDead, form);
 		if (key >= 0) {
 			const template = shape.templates.get(key);

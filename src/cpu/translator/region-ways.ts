@@ -48,7 +48,7 @@ export abstract class RegionWays extends RegionLocals {
 		if (flags === undefined) return;
 		if (flags === "any") {
 			f.store("i32Store", this.cpu, f.get(this.ccOp), at("ccOp"));
-			for (let i = 0; i < 3; i++) f.store("i64Store", this.cpu, f.get(this.cc[i] as number), at(FLAG_INPUTS[i] as "ccX"));
+			for (let i = 0; i < 3; i++) f.store("i64Store", this.cpu, wide(f.get(this.cc[i] as number)), at(FLAG_INPUTS[i] as "ccX"));
 		} else this.storeSource(flags);
 	}
 
@@ -143,5 +143,6 @@ export abstract class RegionWays extends RegionLocals {
 		this.effects.isInMemory = true;
 		afterMemory(this.state, this.use);
 		this.known = undefined;
+		this.hasCarry = false;
 	}
 }

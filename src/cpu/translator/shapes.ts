@@ -23,18 +23,21 @@ export interface Shape {
 
 /**
  * Whether flags that are set before the instruction can be seen after it: it "sets" all six and reads none, has nothing to do with
- * them ("passes"), or "sees" them. One with a memory operand may fault, and then they are seen.
+ * them ("passes"), sets some and "keeps" the others, or "sees" them. One with a memory operand may fault, and then they are seen.
  */
-export type FlagUse = "sets" | "passes" | "sees";
+export type FlagUse = "sets" | "passes" | "keeps" | "sees";
 
 /** Set all six flags and read none, whatever their operands. */
 const SETTERS: ReadonlySet<string> = new Set(["ADD", "SUB", "CMP", "AND", "OR", "XOR", "TEST", "NEG", "IMUL", "MUL"]);
+/** Leave some flags as they are, and set the others: what they read is dead if what they set is. */
+const KEEPERS: ReadonlySet<string> = new Set(["INC", "DEC"]);
 /** Neither read nor write flags. */
 const PASSERS: ReadonlySet<string> = new Set(["MOV", "MOVZX", "MOVSX", "MOVSXD", "LEA", "NOT", "BSWAP", "NOP", "XCHG", "CBW", "CWD"]);
 
 function flagUse({ mnemonic, operands }: Insn): FlagUse {
 	if (mnemonic !== "LEA" && !operands.every(isPlainOperand)) return "sees";
-	return SETTERS.has(mnemonic) ? "sets" : PASSERS.has(mnemonic) ? "passes" : "sees";
+	if (SETTERS.has(mnemonic)) return "sets";
+	return PASSERS.has(mnemonic) ? "passes" : KEEPERS.has(mnemonic) ? "keeps" : "sees";
 }
 
 function isPlainOperand(operand: Operand): boolean {
