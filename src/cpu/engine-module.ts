@@ -6,6 +6,7 @@ import type { Callables } from "./emit/ops.ts";
 import "./core/flags.ts";
 import "./core/integer.ts";
 import "./core/fast-calls.ts";
+import "./core/decode-block.ts";
 import "./core/find-code.ts";
 import "./core/memory.ts";
 import "./core/page-walk.ts";

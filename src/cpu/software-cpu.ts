@@ -4,7 +4,7 @@ import type { CpuBoard, CpuPins } from "../machine/processor.ts";
 import { CallbackWire } from "../machine/wire.ts";
 import type { CpuContext, EntropySource } from "./context.ts";
 import { JumpCache } from "./interpreter/jump-cache.ts";
-import { REC, RECORD_BYTES } from "./interpreter/record.ts";
+import { DELTA_BITS, HEAD, REC, RECORD_BYTES } from "./interpreter/record.ts";
 import { Mmu } from "./mmu/mmu.ts";
 import type { SoftwareEngine } from "./software-engine.ts";
 import { CpuState } from "./state/cpu-state.ts";
@@ -201,7 +201,7 @@ export class SoftwareCpu {
 			const exit = this.#settle(dispatch(base, 0));
 			this.exitCounts[exit] = (this.exitCounts[exit] as number) + 1;
 			if (exit === EXIT.lookup) {
-				if (this.#engine.blocks.find(this.state, this.context.mmu, this.jumps) === undefined) deliverFault(this.context);
+				if (this.#engine.blocks.find(this.state, this.context.mmu, this.jumps) === 0) deliverFault(this.context);
 			} else if (exit === EXIT.budget) {
 				if ((i32[BUDGET_TAKEN] as number) !== 0) continue;
 				if (!exact) break;
@@ -228,7 +228,7 @@ export class SoftwareCpu {
 			case EXIT.stale:
 				this.#rewind();
 				// The jump cache may still lead to the stale block: decode afresh and overwrite the entry.
-				if (this.#engine.blocks.find(this.state, this.context.mmu, this.jumps) === undefined) deliverFault(this.context);
+				if (this.#engine.blocks.find(this.state, this.context.mmu, this.jumps) === 0) deliverFault(this.context);
 				return;
 			case EXIT.interrupted:
 				this.#rewind();
@@ -277,10 +277,9 @@ export class SoftwareCpu {
 	#heat(): void {
 		const { blocks, translator } = this.#engine;
 		const block = blocks.find(this.state, this.context.mmu);
-		if (block === undefined) return;
-		this.#engine.memory.view.setInt32(block.record + REC.heat, 0x7fff_ffff, true);
+		if (block === 0) return;
 		const [lo, hi] = this.#linearRip();
-		translator?.heat({ block, mmu: this.context.mmu, lo, hi });
+		translator?.heat({ block: blocks.heated(block), mmu: this.context.mmu, lo, hi });
 	}
 
 	/** rip becomes that of the record where the code gave up, and what had been charged beyond it is given back. */
@@ -290,12 +289,11 @@ export class SoftwareCpu {
 		if (record === 0) return;
 		i32[EXIT_RECORD] = 0;
 		const { view } = this.#engine.memory;
-		const position = view.getInt32(record + REC.position, true);
-		const delta = view.getInt32(record + REC.delta, true);
-		if (position < 0) return;
+		const place = view.getUint16(record + REC.delta, true);
+		const position = place >> DELTA_BITS;
 		const head = record - (position + 1) * RECORD_BYTES;
-		i32[BUDGET] = (i32[BUDGET] as number) + view.getInt32(head + REC.count, true) - position;
-		this.#advanceRip(delta);
+		i32[BUDGET] = (i32[BUDGET] as number) + view.getUint8(head + HEAD.count) - position;
+		this.#advanceRip(place & ((1 << DELTA_BITS) - 1));
 	}
 
 	#advanceRip(delta: number): void {
@@ -313,7 +311,7 @@ export class SoftwareCpu {
 		i32[SHADOW] = 0;
 		i32[MODE_KEY] = (i32[MODE_KEY] as number) | MODE.step;
 		const block = this.#engine.blocks.find(this.state, this.context.mmu);
-		if (block === undefined) {
+		if (block === 0) {
 			this.#endStepMode();
 			deliverFault(this.context);
 			return;
@@ -325,7 +323,7 @@ export class SoftwareCpu {
 		i32[BUDGET_TAKEN] = 0;
 		this.#isInCode = true;
 		// Behind the instruction, code without a budget is met.
-		const exit = this.#settle(this.#engine.module.enterBlock(this.state.base, block.record));
+		const exit = this.#settle(this.#engine.module.enterBlock(this.state.base, block));
 		const used = 1 - (i32[BUDGET] as number) - (i32[BUDGET_TAKEN] as number);
 		i32[BUDGET] = left - used;
 		i32[BUDGET_TAKEN] = taken;

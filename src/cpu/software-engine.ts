@@ -5,7 +5,7 @@ import { EngineModule, type Helper } from "./engine-module.ts";
 import { BlockCache } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import type { JumpCache } from "./interpreter/jump-cache.ts";
-import { CPU_BYTES, MODE } from "./state/layout.ts";
+import { CPU_BYTES, isLinearMode } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
 import { Translator } from "./translator/translator.ts";
 
@@ -55,7 +55,7 @@ export class SoftwareEngine {
 			this.blocks.hotThreshold = hotThreshold;
 			this.translator = new Translator(this.module, memory, this.blocks, options.compilesAside);
 			this.translator.onInstalled = (hot) => {
-				const isLinear = hot.every(({ block }) => (block.modeKey & MODE.flat) !== 0);
+				const isLinear = hot.every(({ block }) => isLinearMode(block.modeKey));
 				for (const jumps of this.#jumps)
 					if (isLinear) for (const { lo } of hot) jumps.drop(lo);
 					else jumps.flush();
@@ -83,6 +83,6 @@ export class SoftwareEngine {
 		this.#contexts[index] = context;
 		context.state.arithmeticFlags = this.module.coreFunction("arithmeticFlags") as (base: number) => number;
 		this.#jumps[index] = jumps;
-		this.blocks.attach(context.mmu);
+		this.blocks.attach(context.mmu, jumps);
 	}
 }

@@ -20,6 +20,8 @@ export const JUMP_TARGETS: HostOffset = RAM_FLAGS - JUMP_TARGETS_BYTES;
 /** Likewise: where decoded code is found by physical address (`cpu/interpreter/code-index.ts`). */
 export const CODE_INDEX: HostOffset = 24 * 1024 * 1024;
 export const CODE_INDEX_BYTES = 2 * 1024 * 1024;
+/** Likewise: what the interpreter decodes, and how it decodes it (`cpu/interpreter/decoded-area.ts`). */
+export const DECODED: HostOffset = CODE_INDEX + CODE_INDEX_BYTES;
 /** RAM below 4 GiB ends here at the latest; PCI windows, I/O APIC, HPET and local APIC stand above. */
 export const LOW_RAM_LIMIT: PhysAddr = 0xc000_0000;
 /** What a 32-bit WebAssembly memory leaves for the guest. */

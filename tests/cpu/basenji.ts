@@ -1,6 +1,6 @@
 import { PAGE_BYTES } from "../../src/base/units.ts";
 import type { Block } from "../../src/cpu/interpreter/block-cache.ts";
-import { REC } from "../../src/cpu/interpreter/record.ts";
+import { HEAD } from "../../src/cpu/interpreter/record.ts";
 import type { Mmu } from "../../src/cpu/mmu/mmu.ts";
 import { SoftwareCpu } from "../../src/cpu/software-cpu.ts";
 import { SoftwareEngine, type SoftwareEngineOptions } from "../../src/cpu/software-engine.ts";
@@ -249,7 +249,7 @@ class Guest {
 	}
 
 	#heatOf(block: Block): number {
-		return this.#memory.view.getInt32(block.record + REC.heat, true);
+		return this.#memory.view.getInt32(block.record + HEAD.heat, true);
 	}
 
 	#imagePart(image: Uint8Array, area: { imageOffset: number; sizeBytes: number }): Uint8Array {

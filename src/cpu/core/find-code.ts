@@ -1,35 +1,29 @@
 import { CODE_INDEX } from "../../machine/memory.ts";
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/ops.ts";
-import {
-	CODE_INDEX_ENTRY,
-	CODE_INDEX_ENTRY_BYTES,
-	CODE_INDEX_HASH,
-	CODE_INDEX_SETS,
-	CODE_INDEX_WAYS,
-	CODE_KEY_MARK,
-	CODE_KEY_SHIFT,
-} from "../interpreter/code-index.ts";
-import { REC } from "../interpreter/record.ts";
+import { CODE_INDEX_ENTRY, CODE_INDEX_ENTRY_BYTES, CODE_INDEX_WAYS, CODE_KEY_MARK, CODE_KEY_SHIFT } from "../interpreter/code-index.ts";
+import { REGION_PAGES, REGION_PAGES_ENTRIES, REGION_PAGES_ENTRY } from "../interpreter/decoded-area.ts";
+import { HEAD } from "../interpreter/record.ts";
 import {
 	at,
 	CODE_TLB,
 	CODE_TLB_ENTRY,
 	EXIT,
+	GOLDEN_RATIO,
 	JUMP_CACHE,
 	JUMP_ENTRIES,
 	JUMP_ENTRY,
 	JUMP_ENTRY_BYTES,
-	JUMP_HASH,
 	MODE,
 } from "../state/layout.ts";
+import { codeIndexSet } from "./decode-block.ts";
 import { codeTlbSlot } from "./page-walk.ts";
 import { defineCore, HANDLER_TYPE } from "./registry.ts";
 
 /** The jump cache's entry for rip; fields of it stand at JUMP_CACHE + JUMP_ENTRY. Needs the low half of rip alone. */
 function jumpEntry(f: FunctionBuilder, cpu: Expr, rip: Expr): Expr {
-	const product = op("i32Mul", op("i32WrapI64", rip), i32(JUMP_HASH));
+	const product = op("i32Mul", op("i32WrapI64", rip), i32(GOLDEN_RATIO));
 	const unused = 32 - Math.log2(JUMP_ENTRIES) - Math.log2(JUMP_ENTRY_BYTES);
 	return f.let(op("i32Add", cpu, op("i32And", op("i32ShrU", product, i32(unused)), i32((JUMP_ENTRIES - 1) * JUMP_ENTRY_BYTES))));
 }
@@ -45,7 +39,7 @@ function goTo(f: FunctionBuilder, cpu: Expr, rip: Expr): void {
 	});
 }
 
-/** Goes to the code for rip, known to the state block too, wherever it is; leaves to the run loop if it is not known. `goOn` in place. */
+/** Goes to the code for rip, known to the state block too, wherever it is. `onMiss` writes what comes before looking further than the jump cache. */
 export function dispatchTo(f: FunctionBuilder, calls: Callables, cpu: Expr, rip: Expr, onMiss: () => void = () => {}): void {
 	goTo(f, cpu, rip);
 	onMiss();
@@ -95,27 +89,35 @@ function codePage(f: FunctionBuilder, calls: Callables, cpu: Expr, linear: Expr,
 }
 
 /**
- * The jump cache does not know rip: goes to its code if the code index has it and enters it there, else leaves to the run loop. (cpu, unused) →
- * exit. Only in modes whose offsets in CS are linear addresses.
+ * The jump cache does not know rip: goes to its code, which it enters there, decoded if it has to be; leaves to the run loop where that is
+ * not simple. (cpu, unused) → exit. Only in modes whose offsets in CS are linear addresses.
  */
 defineCore("findCode", ["i32", "i32"], "i32", (f, calls) => {
 	const cpu = f.param(0);
 	const mode = f.let(op("i32And", loadOp("i32Load", cpu, at("modeKey")), i32(~MODE.step)));
-	const isPlain = op("i32And", op("i32And", mode, i32(MODE.code32 | MODE.code64)), op("i32ShrU", mode, i32(Math.log2(MODE.flat))));
-	const isPlain64 = op("i32Eq", op("i32And", mode, i32(MODE.codeMask)), i32(MODE.code64));
-	f.if(op("i32Eqz", op("i32Or", isPlain, isPlain64)), () => leaveToRunLoop(f));
+	f.if(op("i32Eqz", op("i32And", op("i32ShrU", mode, i32(Math.log2(MODE.flat))), i32(1))), () => leaveToRunLoop(f));
+	f.if(op("i32Eqz", op("i32And", mode, i32(MODE.codeMask))), () => leaveToRunLoop(f));
 	const rip = f.let(loadOp("i64Load", cpu, at("rip")));
 	const user = f.let(op("i32And", op("i32ShrU", mode, i32(Math.log2(MODE.user))), i32(1)));
 	const page = codePage(f, calls, cpu, rip, user);
 	const phys = f.let(op("i64Or", op("i64Shl", op("i64ExtendI32U", page), i64(12)), op("i64And", rip, i64(4095))));
-	const key = op("i64Or", phys, op("i64Shl", op("i64ExtendI32U", op("i32Or", mode, i32(CODE_KEY_MARK))), i64(CODE_KEY_SHIFT)));
-	const record = f.let(indexed(f, f.let(op("i32WrapI64", phys)), f.let(key)));
+	const key = f.let(op("i64Or", phys, op("i64Shl", op("i64ExtendI32U", op("i32Or", mode, i32(CODE_KEY_MARK))), i64(CODE_KEY_SHIFT))));
+	const block = f.local("i32");
+	f.set(block, indexed(f, f.let(op("i32WrapI64", phys)), key));
+	f.if(op("i32Eqz", f.get(block)), () => {
+		f.set(block, f.callLet(calls.index("lookUpBlock"), "i32", [phys, mode, key]));
+		f.if(op("i32Eqz", f.get(block)), () => {
+			f.set(block, f.callLet(calls.index("decodeBlock"), "i32", [cpu, phys, mode, key]));
+			f.if(op("i32Eqz", f.get(block)), () => leaveToRunLoop(f));
+		});
+	});
+	const record = f.get(block);
 	const callee = f.local("i32");
-	f.set(callee, loadOp("i32Load", record, REC.region));
+	f.set(callee, loadOp("i32Load", record, HEAD.region));
 	f.if(
 		f.get(callee),
-		() => stayMapped(f, calls, cpu, rip, user, record),
-		() => f.set(callee, loadOp("i32Load", record, REC.callee)),
+		() => stayMapped(f, calls, cpu, rip, user, f.get(callee)),
+		() => f.set(callee, loadOp("i32Load", record, HEAD.callee)),
 	);
 	const entry = jumpEntry(f, cpu, rip);
 	f.store("i64Store", entry, rip, JUMP_CACHE + JUMP_ENTRY.rip);
@@ -126,12 +128,11 @@ defineCore("findCode", ["i32", "i32"], "i32", (f, calls) => {
 	f.unreachable();
 });
 
-/** The head record that the code index has for `key`; leaves if it has none. */
-function indexed(f: FunctionBuilder, phys: Expr, key: Expr): Expr {
-	const setBytes = CODE_INDEX_WAYS * CODE_INDEX_ENTRY_BYTES;
-	const set = op("i32ShrU", op("i32Mul", phys, i32(CODE_INDEX_HASH)), i32(32 - Math.log2(CODE_INDEX_SETS)));
-	const first = f.let(op("i32Shl", set, i32(Math.log2(setBytes))));
+/** The head record that the code index has for `key`; 0: none. */
+function indexed(f: FunctionBuilder, low: Expr, key: Expr): Expr {
+	const first = codeIndexSet(f, low);
 	const record = f.local("i32");
+	f.set(record, i32(0));
 	f.block((found) => {
 		for (let way = 0; way < CODE_INDEX_WAYS; way++) {
 			const at = CODE_INDEX + way * CODE_INDEX_ENTRY_BYTES;
@@ -140,25 +141,27 @@ function indexed(f: FunctionBuilder, phys: Expr, key: Expr): Expr {
 				f.br(found);
 			});
 		}
-		leaveToRunLoop(f);
 	});
 	return f.get(record);
 }
 
-/** Leaves unless the other pages that the record's region was made from are mapped as they were then. */
-function stayMapped(f: FunctionBuilder, calls: Callables, cpu: Expr, rip: Expr, user: Expr, record: Expr): void {
-	const left = f.local("i32");
-	f.set(left, loadOp("i32Load", record, REC.pageCount));
-	f.if(op("i32LtS", f.get(left), i32(0)), () => leaveToRunLoop(f));
+/** Leaves unless the pages that the region in a slot was made from, besides the block's own, are mapped as they were then. */
+function stayMapped(f: FunctionBuilder, calls: Callables, cpu: Expr, rip: Expr, user: Expr, slot: Expr): void {
+	const last = i32(REGION_PAGES_ENTRIES - 1);
+	const number = f.let(select(op("i32LtU", slot, last), slot, last));
 	const at = f.local("i32");
-	f.set(at, record);
+	f.set(at, op("i32Mul", number, i32(REGION_PAGES_ENTRY.bytes)));
+	const left = f.local("i32");
+	f.set(left, loadOp("i32Load", f.get(at), REGION_PAGES + REGION_PAGES_ENTRY.count));
+	f.if(op("i32LtS", f.get(left), i32(0)), () => leaveToRunLoop(f));
+	const pages = REGION_PAGES + REGION_PAGES_ENTRY.pages;
 	f.block((done) => {
 		f.loop((again) => {
 			f.brIf(done, op("i32Eqz", f.get(left)));
-			const distance = op("i64Shl", loadOp("i64Load32S", f.get(at), REC.pages), i64(12));
+			const distance = op("i64Shl", loadOp("i64Load32S", f.get(at), pages), i64(12));
 			const linear = f.let(op("i64Add", op("i64And", rip, i64(-4096)), distance));
 			const page = codePage(f, calls, cpu, linear, user);
-			f.if(op("i32Ne", page, loadOp("i32Load", f.get(at), REC.pages + 4)), () => leaveToRunLoop(f));
+			f.if(op("i32Ne", page, loadOp("i32Load", f.get(at), pages + 4)), () => leaveToRunLoop(f));
 			f.set(at, op("i32Add", f.get(at), i32(8)));
 			f.set(left, op("i32Sub", f.get(left), i32(1)));
 			f.br(again);

@@ -47,10 +47,11 @@ const G = 0x100;
 const LEGACY_HOLE_FIRST = 0xa_0000;
 const LEGACY_HOLE_BYTES = 0x6_0000;
 
-const giveUp = (f: FunctionBuilder) => f.return(i32(0));
+/** Returns 0: it is left to TypeScript. */
+export const giveUp = (f: FunctionBuilder) => f.return(i32(0));
 
 /** Offset of a physical address below 4 GiB that is RAM and has been brought in; else gives up. */
-function hostOf(f: FunctionBuilder, cpu: Expr, phys: Expr): Expr {
+export function hostOf(f: FunctionBuilder, cpu: Expr, phys: Expr): Expr {
 	const isRam = op("i32LtU", phys, loadOp("i32Load", cpu, at("lowRamEnd")));
 	const isHole = op("i32LtU", op("i32Sub", phys, i32(LEGACY_HOLE_FIRST)), i32(LEGACY_HOLE_BYTES));
 	f.if(op("i32Or", op("i32Eqz", isRam), isHole), () => giveUp(f));

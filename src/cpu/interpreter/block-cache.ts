@@ -1,51 +1,34 @@
 import { PAGE_BYTES } from "../../base/units.ts";
-import { CODE_FLAG_PAGES, CODE_FLAGS, CODE_INDEX, CODE_INDEX_BYTES, type GuestMemory } from "../../machine/memory.ts";
+import { CODE_FLAG_PAGES, CODE_FLAGS, type GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
-import type { CodeBits, DecodeResult, Insn } from "../../x86/decode/insn.ts";
+import type { CodeBits, DecodeResult } from "../../x86/decode/insn.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { at, MODE } from "../state/layout.ts";
+import { BlockStore } from "./block-store.ts";
 import { CodeIndex } from "./code-index.ts";
+import { DECODER, DECODER_FIELD } from "./decoded-area.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
-import { REC, RECORD_BYTES, writeRecord } from "./record.ts";
+import { Patterns } from "./patterns.ts";
+import { DELTA_BITS, HEAD, MAX_BLOCK_INSNS, REC, RECORD_BYTES, writeRecord } from "./record.ts";
 import { RecordArena } from "./record-arena.ts";
+import { type BlockRegion, RegionPages } from "./region-pages.ts";
 
-/** Where decoded records live in the engine's area, behind the CPUs' blocks. */
-export const RECORDS_FIRST = CODE_INDEX + CODE_INDEX_BYTES;
-export const RECORDS_END = 64 * 1024 * 1024;
-
-/** Longest run of instructions decoded as one block: a slice may end only between blocks. */
-const MAX_BLOCK_INSNS = 32;
 const CODE_BITS: readonly CodeBits[] = [16, 32, 64, 64];
+/** Such a block does not become hot. */
+const NEVER_HOT = 0x7fff_ffff;
 
-/** A run of instructions without a jump inside, decoded. */
+/** A block that the translator has to do with: a run of decoded instructions without a jump inside. */
 export interface Block {
-	/** Physical address of its first byte, and bytes in all. */
-	readonly phys: number;
-	readonly lengthBytes: number;
-	/** Physical page address of its tail when its (only) instruction crosses a page, else -1. */
-	readonly tailPage: number;
-	readonly modeKey: number;
-	/** Offset of its head record. */
+	/** Offset of its head record, which tells it from all others while it is not stale. */
 	readonly record: number;
-	readonly count: number;
+	/** Physical address of its first byte. */
+	readonly phys: number;
+	readonly modeKey: number;
 	isStale: boolean;
 	/** Translated code that starts here: more than one where the pages around it are mapped in more than one way. */
 	readonly regions: BlockRegion[];
-}
-
-/** Translated code as its block knows it. */
-export interface BlockRegion {
-	readonly slot: number;
-	/** Pages besides the block's own that it took code from; it may run where they are mapped as they were then. */
-	readonly otherPages: readonly OtherPage[];
-}
-
-export interface OtherPage {
-	/** Of the linear page, counted from the block's. */
-	readonly pageIndex: number;
-	readonly phys: number;
 }
 
 /** Told when code is thrown away, so that translations of it go too. */
@@ -63,52 +46,88 @@ const TWO_PAGES = new Uint8Array(32);
 
 /**
  * Decoded code by physical address and mode, shared by the CPUs of a worker. Linear addresses come in only through each CPU's
- * jump cache, which is a cache of `find`.
+ * jump cache. Generated code finds and decodes most of it for itself (core/find-code.ts); this does the rest, and forgets.
  */
 export class BlockCache {
 	readonly #memory: GuestMemory;
 	readonly #handlers: HandlerFactory;
-	readonly #blocks = new Map<number, Block>();
-	readonly #byPage = new Map<number, Block[]>();
+	readonly #blocks: BlockStore;
+	readonly #patterns: Patterns;
+	/** Blocks that have become hot, by head record. */
+	readonly #known = new Map<number, Block>();
 	readonly #index: CodeIndex;
+	readonly #regionPages: RegionPages;
 	/** One flag per physical page: code from it has been decoded. Pages beyond the array are looked up. */
 	readonly #isCode: Uint8Array;
 	/** How many translations depend on a physical page. */
 	readonly #pins = new Map<number, number>();
-	readonly #records = new RecordArena(RECORDS_FIRST, RECORDS_END, (blocks) => this.#evict(blocks));
+	readonly #records: RecordArena;
+	/** Blocks of code that is in no memory: nothing finds them again. */
+	readonly #loose = new Set<number>();
 	readonly #mmus: Mmu[] = [];
+	readonly #jumps: JumpCache[] = [];
 	listener: BlockListener | undefined;
-	/** Runs of a block before it counts as hot; 0: never. */
-	hotThreshold = 0;
-	/** Decoded instructions, for --stats. */
-	decodedCount = 0;
 	invalidatedCount = 0;
 
 	constructor(memory: GuestMemory, handlers: HandlerFactory) {
 		this.#memory = memory;
 		this.#handlers = handlers;
-		this.#index = new CodeIndex(memory);
+		this.#blocks = new BlockStore(memory);
+		this.#patterns = new Patterns(memory);
+		this.#index = new CodeIndex(memory, this.#blocks);
+		this.#regionPages = new RegionPages(memory);
+		this.#records = new RecordArena(
+			memory,
+			(block) => this.#stays(block),
+			() => {
+				for (const jumps of this.#jumps) jumps.flush();
+			},
+		);
 		this.#isCode = memory.bytes.subarray(CODE_FLAGS, CODE_FLAGS + CODE_FLAG_PAGES);
 		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
+		this.#setDecoder("head", handlers.head);
+		this.#setDecoder("leadOn", handlers.end);
+		this.hotThreshold = 0;
 	}
 
-	attach(mmu: Mmu): void {
+	attach(mmu: Mmu, jumps: JumpCache): void {
 		this.#mmus.push(mmu);
+		this.#jumps.push(jumps);
 	}
 
-	get blockCount(): number {
-		return this.#blocks.size;
+	#setDecoder(field: Exclude<keyof typeof DECODER_FIELD, "roots">, value: number): void {
+		this.#memory.view.setInt32(DECODER + DECODER_FIELD[field], value, true);
+	}
+
+	#decoder(field: Exclude<keyof typeof DECODER_FIELD, "roots">): number {
+		return this.#memory.view.getInt32(DECODER + DECODER_FIELD[field], true);
+	}
+
+	/** Runs of a block before it counts as hot; 0: never. */
+	get hotThreshold(): number {
+		const heat = this.#decoder("heat");
+		return heat === NEVER_HOT ? 0 : heat;
+	}
+
+	set hotThreshold(runs: number) {
+		this.#setDecoder("heat", runs === 0 ? NEVER_HOT : runs);
+	}
+
+	/** Decoded instructions, for --stats. */
+	get decodedCount(): number {
+		return this.#decoder("count") >>> 0;
 	}
 
 	hasCode(physPage: number): boolean {
-		return physPage < this.#isCode.length ? this.#isCode[physPage] === 1 : this.#byPage.has(physPage) || this.#pins.has(physPage);
+		if (physPage < this.#isCode.length) return this.#isCode[physPage] === 1;
+		return this.#blocks.isOnPage(physPage) || this.#pins.has(physPage);
 	}
 
 	/**
-	 * The block at a CPU's rip, decoded if need be, and put into its jump cache if that is given. undefined: the fetch faults (recorded in the
-	 * state).
+	 * The block at a CPU's rip, by its head record, decoded if need be, and put into its jump cache if that is given. 0: the fetch faults
+	 * (recorded in the state).
 	 */
-	find(state: CpuState, mmu: Mmu, jumps?: JumpCache): Block | undefined {
+	find(state: CpuState, mmu: Mmu, jumps?: JumpCache): number {
 		const modeKey = state.get("modeKey");
 		const i32 = state.i32;
 		const ripLow = i32[at("rip") >> 2] as number;
@@ -124,31 +143,32 @@ export class BlockCache {
 			hi = 0;
 		}
 		const phys = mmu.translateCode(lo, hi);
-		if (phys < 0) return undefined;
-		const key = phys * 64 + modeKey;
-		let block = this.#blocks.get(key);
-		if (block !== undefined && block.tailPage >= 0) {
+		if (phys < 0) return 0;
+		const blocks = this.#blocks;
+		let block = blocks.lookup(phys, modeKey);
+		if (block !== 0 && blocks.tailPageOf(block) >= 0) {
 			const tail = mmu.translateCode((lo + PAGE_BYTES) & -PAGE_BYTES, nextHigh(lo, hi));
-			if (tail < 0) return undefined;
-			if (tail !== block.tailPage) {
+			if (tail < 0) return 0;
+			if (Math.floor(tail / PAGE_BYTES) !== blocks.tailPageOf(block)) {
 				this.#discard(block);
-				block = undefined;
+				block = 0;
 			}
 		}
-		if (block !== undefined && block.lengthBytes > room) {
+		if (block !== 0 && blocks.lengthOf(block) > room) {
 			this.#discard(block);
-			block = undefined;
+			block = 0;
 		}
-		if (block === undefined) {
+		if (block === 0) {
 			block = this.#decode(state, mmu, lo, hi, phys, modeKey, room);
-			if (block === undefined) return undefined;
+			if (block === 0) return 0;
 		}
 		if (jumps === undefined) return block;
-		const region = block.regions.find((each) => this.#fits(each, mmu, lo, hi));
+		const known = this.#known.get(block);
+		const region = known?.regions.find((each) => this.#fits(each, mmu, lo, hi));
 		if (region === undefined) {
-			if (block.regions.length > 0) this.#warm(block);
-			jumps.enter(this.#handlers.head, block.record);
-		} else jumps.enter(region.slot, block.record);
+			if (known !== undefined && known.regions.length > 0) this.#warm(known);
+			jumps.enter(this.#handlers.head, block);
+		} else jumps.enter(region.slot, block);
 		this.#index.enter(block);
 		return block;
 	}
@@ -159,40 +179,62 @@ export class BlockCache {
 	}
 
 	/** None of the block's translations goes with the present mapping: it may become hot once more. */
-	#warm(block: Block): void {
-		const heat = this.#memory.view.getInt32(block.record + REC.heat, true);
-		if (heat > this.hotThreshold && block.regions.length < MAX_VARIANTS)
-			this.#memory.view.setInt32(block.record + REC.heat, this.hotThreshold, true);
+	#warm({ record, regions }: Block): void {
+		if (this.#blocks.heatOf(record) > this.hotThreshold && regions.length < MAX_VARIANTS) this.rewarm(record);
 	}
 
-	/** How often the block has been interpreted; as often as you like once it is hot. */
-	runsOf(block: Block): number {
-		const heat = this.#memory.view.getInt32(block.record + REC.heat, true);
-		return heat > this.hotThreshold || block.regions.length > 0 ? Number.POSITIVE_INFINITY : this.hotThreshold - heat;
+	/** A block is hot: whoever translates it knows it by this, and it does not become hot again until `rewarm`. */
+	heated(record: number): Block {
+		this.#blocks.setHeat(record, NEVER_HOT);
+		let block = this.#known.get(record);
+		if (block === undefined) {
+			block = { record, phys: this.#blocks.physOf(record), modeKey: this.#blocks.modeKeyOf(record), isStale: false, regions: [] };
+			this.#known.set(record, block);
+		}
+		return block;
+	}
+
+	/** The block is to become hot once more. */
+	rewarm(record: number): void {
+		this.#blocks.setHeat(record, this.hotThreshold);
+	}
+
+	/** How often the block at a physical address has been interpreted; as often as you like once it is hot, 0 if there is none. */
+	runsAt(phys: number, modeKey: number): number {
+		const block = this.#blocks.lookup(phys, modeKey);
+		if (block === 0) return 0;
+		const heat = this.#blocks.heatOf(block);
+		const isTranslated = (this.#known.get(block)?.regions.length ?? 0) > 0;
+		return heat > this.hotThreshold || isTranslated ? Number.POSITIVE_INFINITY : this.hotThreshold - heat;
+	}
+
+	/** The block decoded at a physical address, if it has ever been hot. */
+	at(phys: number, modeKey: number): Block | undefined {
+		return this.#known.get(this.#blocks.lookup(phys, modeKey));
 	}
 
 	/** Translations of the block have come or gone. */
-	regionsChanged(block: Block): void {
-		this.#index.describe(block);
-	}
-
-	/** The block decoded at a physical address, if it is there. */
-	at(phys: number, modeKey: number): Block | undefined {
-		return this.#blocks.get(phys * 64 + modeKey);
+	regionsChanged({ record, regions, isStale }: Block): void {
+		if (!isStale) this.#regionPages.describe(record, regions[0]);
 	}
 
 	/** @param room bytes from here to the end of the code segment, or more */
-	#decode(state: CpuState, mmu: Mmu, lo: number, hi: number, phys: number, modeKey: number, room: number): Block | undefined {
+	#decode(state: CpuState, mmu: Mmu, lo: number, hi: number, phys: number, modeKey: number, room: number): number {
 		const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
 		const within = phys % PAGE_BYTES;
 		const page = this.#memory.pageAt(phys);
 		const view = this.#memory.view;
-		const record = this.#reserve();
-		let next = record + RECORD_BYTES;
+		const head = this.#reserve();
+		let next = head + RECORD_BYTES;
 		let delta = 0;
 		let count = 0;
 		let tailPage = -1;
 		const max = (modeKey & MODE.step) !== 0 ? 1 : MAX_BLOCK_INSNS;
+		const write = (callee: number): void => {
+			view.setInt32(next + REC.callee, callee, true);
+			view.setUint16(next + REC.delta, delta | (count << DELTA_BITS), true);
+			next += RECORD_BYTES;
+		};
 		while (count < max && delta < room) {
 			let decoded: DecodeResult;
 			const limit = Math.min(PAGE_BYTES - within - delta, room - delta);
@@ -207,66 +249,62 @@ export class BlockCache {
 				if (count > 0) break;
 				if (limit === room) return raiseLimit(state);
 				const tail = mmu.translateCode((lo + PAGE_BYTES) & -PAGE_BYTES, nextHigh(lo, hi));
-				if (tail < 0) return undefined;
-				tailPage = tail;
+				if (tail < 0) return 0;
+				tailPage = Math.floor(tail / PAGE_BYTES);
 				decoded = this.#decodeAcross(phys, tail, codeBits, room);
 				if (decoded.fault === "need-more-bytes") return raiseLimit(state);
 			}
 			if (decoded.fault !== undefined) {
 				if (count > 0) break;
-				const callee = decoded.fault === "ud" ? this.#handlers.undefinedOpcode : this.#handlers.tooLong;
-				view.setInt32(next + REC.callee, callee, true);
-				view.setInt32(next + REC.delta, 0, true);
-				view.setInt32(next + REC.position, 0, true);
-				next += RECORD_BYTES;
+				write(decoded.fault === "ud" ? this.#handlers.undefinedOpcode : this.#handlers.tooLong);
 				count = 1;
 				delta = 1;
 				break;
 			}
-			const insn: Insn = decoded;
-			writeRecord(view, next, this.#handlers.slotFor(insn, modeKey), insn, delta, count);
+			writeRecord(view, next, this.#handlers.slotFor(decoded, modeKey), decoded, delta, count);
+			if (page.kind === "ram" && tailPage < 0)
+				this.#patterns.learn(this.#memory.bytes, page.hostOffset + within + delta, decoded, modeKey, next);
 			next += RECORD_BYTES;
-			delta += insn.lengthBytes;
+			delta += decoded.lengthBytes;
 			count++;
-			if (insn.row.flow !== "none" || tailPage >= 0 || within + delta >= PAGE_BYTES) break;
+			if (decoded.row.flow !== "none" || tailPage >= 0 || within + delta >= PAGE_BYTES) break;
 		}
-		this.decodedCount += count;
+		this.#setDecoder("count", this.#decoder("count") + count);
 		this.#handlers.flush();
-		view.setInt32(record + REC.callee, this.#handlers.head, true);
-		view.setInt32(record + REC.delta, 0, true);
-		view.setInt32(record + REC.count, count, true);
-		view.setInt32(record + REC.heat, this.hotThreshold === 0 || max === 1 ? 0x7fff_ffff : this.hotThreshold, true);
-		view.setInt32(record + REC.region, 0, true);
-		view.setInt32(record + REC.position, -1, true);
-		view.setInt32(next + REC.callee, this.#handlers.end, true);
-		view.setInt32(next + REC.delta, delta, true);
-		view.setInt32(next + REC.position, count, true);
 		const mask = codeBits === 64 ? -1n : 0xffff_ffffn;
 		view.setBigInt64(next + REC.imm, mask, true);
-		const block: Block = { phys, lengthBytes: delta, tailPage, modeKey, record, count, isStale: false, regions: [] };
-		this.#records.take(block, next + RECORD_BYTES);
-		if (page.kind !== "ram" && page.kind !== "rom") return block;
-		this.#blocks.set(phys * 64 + modeKey, block);
-		this.#enroll(Math.floor(phys / PAGE_BYTES), block);
-		if (tailPage >= 0) this.#enroll(Math.floor(tailPage / PAGE_BYTES), block);
-
-		return block;
+		write(this.#handlers.end);
+		view.setInt32(head + HEAD.callee, this.#handlers.head, true);
+		this.#blocks.describe(head, phys, modeKey, count, delta, max === 1 ? NEVER_HOT : this.#decoder("heat"), tailPage);
+		this.#records.take(count);
+		if (page.kind !== "ram" && page.kind !== "rom") {
+			this.#loose.add(head);
+			return head;
+		}
+		this.#blocks.add(head);
+		this.#watch(Math.floor(phys / PAGE_BYTES));
+		if (tailPage >= 0) this.#watch(tailPage);
+		return head;
 	}
 
 	/** Room for the longest block. */
 	#reserve(): number {
-		const found = this.#records.reserve(MAX_BLOCK_INSNS + 2);
+		const found = this.#records.reserve();
 		if (found !== undefined) return found;
 		this.flush();
 		return this.#reserve();
 	}
 
-	/** Makes room: blocks that were translated stay, since that is where time goes. */
-	#evict(blocks: readonly Block[]): readonly Block[] {
-		const kept = blocks.filter(({ isStale, regions }) => !isStale && regions.length > 0);
-		for (const block of blocks) if (!block.isStale && block.regions.length === 0) this.#discard(block);
-		for (const mmu of this.#mmus) mmu.flush(false);
-		return kept;
+	/** Asked when room is made: blocks that were translated stay, since that is where time goes; others are no more. */
+	#stays(block: number): boolean {
+		if (this.#isStale(block) || this.#loose.delete(block)) return false;
+		if ((this.#known.get(block)?.regions.length ?? 0) > 0) return true;
+		this.#discard(block);
+		return false;
+	}
+
+	#isStale(block: number): boolean {
+		return this.#memory.view.getInt32(block + HEAD.callee, true) === this.#handlers.staleHead;
 	}
 
 	#decodeAcross(phys: number, tail: number, codeBits: CodeBits, room: number): DecodeResult {
@@ -278,16 +316,6 @@ export class BlockCache {
 		return decode(TWO_PAGES, 0, Math.min(16, room), codeBits);
 	}
 
-	#enroll(physPage: number, block: Block): void {
-		const blocks = this.#byPage.get(physPage);
-		if (blocks !== undefined) {
-			blocks.push(block);
-			return;
-		}
-		this.#byPage.set(physPage, [block]);
-		this.#watch(physPage);
-	}
-
 	#watch(physPage: number): void {
 		if (physPage < this.#isCode.length) {
 			if (this.#isCode[physPage] === 1) return;
@@ -297,7 +325,7 @@ export class BlockCache {
 	}
 
 	#unwatch(physPage: number): void {
-		if (this.#byPage.has(physPage) || this.#pins.has(physPage)) return;
+		if (this.#blocks.isOnPage(physPage) || this.#pins.has(physPage)) return;
 		if (physPage < this.#isCode.length) this.#isCode[physPage] = 0;
 	}
 
@@ -316,47 +344,29 @@ export class BlockCache {
 
 	/** Bytes within a page change: whatever was made from them is thrown away. Returns whether a translation was. */
 	invalidate(physAddr: number, bytes: number): boolean {
-		this.#invalidateBlocks(physAddr, bytes);
+		for (const block of this.#blocks.within(physAddr, physAddr + bytes)) this.#discard(block);
 		return this.listener?.bytesChange(physAddr, bytes) ?? false;
 	}
 
-	#invalidateBlocks(physAddr: number, bytes: number): void {
-		const physPage = Math.floor(physAddr / PAGE_BYTES);
-		const blocks = this.#byPage.get(physPage);
-		if (blocks === undefined) return;
-		const end = physAddr + bytes;
-		const hit = blocks.filter((block) => {
-			const isTail = block.tailPage >= 0 && Math.floor(block.tailPage / PAGE_BYTES) === physPage;
-			const first = isTail ? block.tailPage : block.phys;
-			const length = isTail ? block.lengthBytes - (PAGE_BYTES - (block.phys % PAGE_BYTES)) : block.lengthBytes;
-			return first < end && physAddr < first + length;
-		});
-		for (const block of hit) this.#discard(block);
-	}
-
-	#discard(block: Block): void {
+	#discard(block: number): void {
 		this.invalidatedCount++;
-		block.isStale = true;
-		this.#blocks.delete(block.phys * 64 + block.modeKey);
+		const blocks = this.#blocks;
 		this.#index.drop(block);
-		this.#leave(Math.floor(block.phys / PAGE_BYTES), block);
-		if (block.tailPage >= 0) this.#leave(Math.floor(block.tailPage / PAGE_BYTES), block);
+		blocks.remove(block);
 		// Whoever runs in it, or comes to it through a jump cache, finds this at the next record.
 		const view = this.#memory.view;
-		for (let i = 0; i <= block.count; i++) view.setInt32(block.record + i * RECORD_BYTES + REC.callee, this.#handlers.stale, true);
-		this.listener?.blockInvalidated(block);
-	}
-
-	#leave(physPage: number, block: Block): void {
-		const blocks = this.#byPage.get(physPage);
-		if (blocks === undefined) return;
-		const left = blocks.filter((other) => other !== block);
-		if (left.length > 0) {
-			this.#byPage.set(physPage, left);
-			return;
+		view.setInt32(block + HEAD.callee, this.#handlers.staleHead, true);
+		const count = blocks.countOf(block);
+		for (let i = 1; i <= count; i++) view.setInt32(block + i * RECORD_BYTES + REC.callee, this.#handlers.stale, true);
+		const known = this.#known.get(block);
+		if (known !== undefined) {
+			known.isStale = true;
+			this.#known.delete(block);
+			this.listener?.blockInvalidated(known);
 		}
-		this.#byPage.delete(physPage);
-		this.#unwatch(physPage);
+		this.#unwatch(Math.floor(blocks.physOf(block) / PAGE_BYTES));
+		const tailPage = blocks.tailPageOf(block);
+		if (tailPage >= 0) this.#unwatch(tailPage);
 	}
 
 	#deviceWrote(addr: number, count: number): void {
@@ -369,22 +379,24 @@ export class BlockCache {
 
 	/** Forgets all decoded code. Not while a block runs. */
 	flush(): void {
+		for (const known of this.#known.values()) known.isStale = true;
+		this.#known.clear();
 		this.#blocks.clear();
-		this.#byPage.clear();
 		this.#pins.clear();
 		this.#isCode.fill(0);
 		this.#index.clear();
 		this.#records.clear();
+		this.#loose.clear();
 		this.listener?.allInvalidated();
 		for (const mmu of this.#mmus) mmu.flush(false);
 	}
 }
 
 /** The fetch goes beyond the code segment: #GP(0). */
-function raiseLimit(state: CpuState): undefined {
+function raiseLimit(state: CpuState): 0 {
 	state.set("faultVector", 13);
 	state.set("faultErrorCode", 0);
-	return undefined;
+	return 0;
 }
 
 function nextHigh(lo: number, hi: number): number {

@@ -5,8 +5,8 @@ import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
 import type { EngineModule } from "../engine-module.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT } from "../state/layout.ts";
-import { InterpreterOps } from "./interpreter-ops.ts";
-import { REC, RECORD_BYTES, shapeKey, shapeValues } from "./record.ts";
+import { deltaOf, InterpreterOps } from "./interpreter-ops.ts";
+import { HEAD, REC, RECORD_BYTES, shapeKey, shapeValues } from "./record.ts";
 
 interface Wanted {
 	readonly slot: number;
@@ -25,6 +25,7 @@ export class HandlerFactory {
 	readonly head: number;
 	readonly end: number;
 	readonly stale: number;
+	readonly staleHead: number;
 	readonly undefinedOpcode: number;
 	readonly tooLong: number;
 
@@ -33,12 +34,22 @@ export class HandlerFactory {
 		this.head = engine.reserveSlot();
 		this.end = engine.reserveSlot();
 		this.stale = engine.reserveSlot();
+		this.staleHead = engine.reserveSlot();
 		this.undefinedOpcode = engine.reserveSlot();
 		this.tooLong = engine.reserveSlot();
 		const module = engine.newModule();
 		module.add(this.head, buildHead(), "head");
 		module.add(this.end, buildEnd(module.index("dispatch")), "end");
-		module.add(this.stale, buildStale(), "stale");
+		module.add(
+			this.stale,
+			buildStale((record) => record),
+			"stale",
+		);
+		module.add(
+			this.staleHead,
+			buildStale(() => i32(0)),
+			"stale head",
+		);
 		module.add(this.undefinedOpcode, buildRaise(6, -1), "#UD");
 		module.add(this.tooLong, buildRaise(13, 0), "#GP");
 		module.instantiate();
@@ -90,13 +101,14 @@ const field = (f: FunctionBuilder, name: Parameters<typeof at>[0]): Expr => load
 function buildHead(): FunctionBuilder {
 	const f = params();
 	const [cpu, record] = [f.param(0), f.param(1)];
-	const left = f.let(op("i32Sub", field(f, "budget"), loadOp("i32Load", record, REC.count)));
+	const count = loadOp("i32Load8U", record, HEAD.count);
+	const left = f.let(op("i32Sub", field(f, "budget"), count));
 	f.if(op("i32LtS", left, i32(0)), () => f.return(i32(EXIT.budget)));
 	f.store("i32Store", cpu, left, at("budget"));
-	const heat = f.let(op("i32Sub", loadOp("i32Load", record, REC.heat), i32(1)));
-	f.store("i32Store", record, heat, REC.heat);
+	const heat = f.let(op("i32Sub", loadOp("i32Load", record, HEAD.heat), i32(1)));
+	f.store("i32Store", record, heat, HEAD.heat);
 	f.if(op("i32Eqz", heat), () => {
-		f.store("i32Store", cpu, op("i32Add", left, loadOp("i32Load", record, REC.count)), at("budget"));
+		f.store("i32Store", cpu, op("i32Add", left, count), at("budget"));
 		f.store("i32Store", cpu, record, at("exitRecord"));
 		f.return(i32(EXIT.hot));
 	});
@@ -109,17 +121,17 @@ function buildHead(): FunctionBuilder {
 function buildEnd(dispatch: number): FunctionBuilder {
 	const f = params();
 	const [cpu, record] = [f.param(0), f.param(1)];
-	const next = op("i64Add", loadOp("i64Load", cpu, at("rip")), loadOp("i64Load32S", record, REC.delta));
+	const next = op("i64Add", loadOp("i64Load", cpu, at("rip")), op("i64ExtendI32U", deltaOf(record)));
 	f.store("i64Store", cpu, op("i64And", next, loadOp("i64Load", record, REC.imm)), at("rip"));
 	f.returnCall(dispatch, [cpu, i32(0)]);
 	f.unreachable();
 	return f;
 }
 
-/** The bytes behind this record have changed: leave so that they are decoded again. */
-function buildStale(): FunctionBuilder {
+/** The bytes behind this record have changed: leave so that they are decoded again. Nothing has been charged for yet at a head. */
+function buildStale(exitRecord: (record: Expr) => Expr): FunctionBuilder {
 	const f = params();
-	f.store("i32Store", f.param(0), f.param(1), at("exitRecord"));
+	f.store("i32Store", f.param(0), exitRecord(f.param(1)), at("exitRecord"));
 	f.return(i32(EXIT.stale));
 	f.unreachable();
 	return f;

@@ -1,11 +1,12 @@
 import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
+import type { MemOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
 import type { FlagSource, Width } from "../emit/condition.ts";
 import { both, type Callables, type GprRef, gaveUp, isNonCanonical, Ops, type SegRef } from "../emit/ops.ts";
 import { ccOp } from "../state/flags.ts";
 import { at, EXIT, MODE } from "../state/layout.ts";
-import { REC, RECORD_BYTES } from "./record.ts";
+import { DELTA_BITS, isFarAddress, memoryOperand, REC, RECORD_BYTES, SEG_SHIFT } from "./record.ts";
 
 /**
  * The interpreter's reading: a handler (cpu, record) that takes its operands from the record, keeps all state in the CPU's
@@ -31,14 +32,15 @@ export class InterpreterOps extends Ops {
 		return this.f;
 	}
 
-	#word(offset: number): Expr {
-		return loadOp("i32Load", this.record, offset);
+	/** An unsigned 16-bit field of the record. */
+	#short(offset: number): Expr {
+		return loadOp("i32Load16U", this.record, offset);
 	}
 
 	/** Where in the memory a register operand lies, and the constant part of the offset. */
 	#place(ref: GprRef, file: "gpr" | "xmm"): { address: Expr; offset: number } {
 		if ("index" in ref) return { address: this.cpu, offset: at(file, ref.index) };
-		return { address: op("i32Add", this.cpu, this.#word(REC.operand + 4 * ref.operand)), offset: 0 };
+		return { address: op("i32Add", this.cpu, this.#short(REC.operand + 2 * ref.operand)), offset: 0 };
 	}
 
 	protected gprGet(ref: GprRef, width: Width): Expr {
@@ -73,47 +75,51 @@ export class InterpreterOps extends Ops {
 	}
 
 	index(n: number): Expr {
-		return this.f.let(this.#word(REC.operand + 4 * n));
+		return this.f.let(this.#short(REC.operand + 2 * n));
 	}
 
 	immediate(n: number, type: "i32" | "i64"): Expr {
 		const isSecond =
 			this.insn.operands.findIndex((operand) => operand.kind === "imm" || operand.kind === "imm64") < n &&
 			this.insn.operands[n]?.kind === "imm";
-		const offset = isSecond ? REC.disp : REC.imm;
-		return loadOp(type === "i64" ? "i64Load" : "i32Load", this.record, offset);
+		if (isSecond) return loadOp(type === "i64" ? "i64Load32S" : "i32Load", this.record, REC.disp);
+		return loadOp(type === "i64" ? "i64Load" : "i32Load", this.record, REC.imm);
 	}
 
 	secondImmediate(_n: number): Expr {
-		return this.#word(REC.disp);
+		return loadOp("i32Load", this.record, REC.disp);
 	}
 
 	protected effectiveAddress(_n: number): Expr {
 		const { addrBits } = this.insn;
-		const baseSlot = op("i32Add", this.cpu, this.#word(REC.base));
-		const indexSlot = op("i32Add", this.cpu, this.#word(REC.index));
+		const baseSlot = op("i32Add", this.cpu, this.#short(REC.base));
+		const indexSlot = op("i32Add", this.cpu, this.#short(REC.index));
 		if (addrBits === 64) {
-			const index = op("i64Shl", loadOp("i64Load", indexSlot), loadOp("i64Load32U", this.record, REC.scale));
-			return op("i64Add", op("i64Add", loadOp("i64Load", baseSlot), index), loadOp("i64Load", this.record, REC.disp));
+			const mem = memoryOperand(this.insn) as MemOperand;
+			const isFar = isFarAddress(mem);
+			if (isFar && !mem.ripRelative) return loadOp("i64Load", this.record, REC.imm);
+			const index = op("i64Shl", loadOp("i64Load", indexSlot), loadOp("i64Load16U", this.record, REC.scale));
+			const sum = op("i64Add", op("i64Add", loadOp("i64Load", baseSlot), index), loadOp("i64Load32S", this.record, REC.disp));
+			return isFar ? op("i64Add", sum, loadOp("i64Load16U", this.record, REC.next)) : sum;
 		}
-		const index = op("i32Shl", loadOp("i32Load", indexSlot), this.#word(REC.scale));
-		const sum = op("i32Add", op("i32Add", loadOp("i32Load", baseSlot), index), this.#word(REC.disp));
+		const index = op("i32Shl", loadOp("i32Load", indexSlot), this.#short(REC.scale));
+		const sum = op("i32Add", op("i32Add", loadOp("i32Load", baseSlot), index), loadOp("i32Load", this.record, REC.disp));
 		const cut = addrBits === 16 ? op("i32And", sum, i32(0xffff)) : sum;
 		return this.is64 ? op("i64ExtendI32U", cut) : cut;
 	}
 
 	baseIsStackPointer(_n: number): Expr {
-		return op("i32Eq", this.#word(REC.base), i32(at("gpr", 4)));
+		return op("i32Eq", this.#short(REC.base), i32(at("gpr", 4)));
 	}
 
 	protected segIndex(ref: SegRef): Expr {
-		return "seg" in ref ? i32(ref.seg) : this.#word(REC.seg);
+		return "seg" in ref ? i32(ref.seg) : op("i32ShrU", this.#short(REC.scale), i32(SEG_SHIFT));
 	}
 
 	protected segBase(ref: SegRef): Expr {
 		const load = this.is64 ? "i64Load" : "i32Load";
 		if ("seg" in ref) return loadOp(load, this.cpu, at("segBase", ref.seg));
-		return loadOp(load, op("i32Add", this.cpu, op("i32Shl", this.#word(REC.seg), i32(3))), at("segBase"));
+		return loadOp(load, op("i32Add", this.cpu, op("i32Shl", this.segIndex(ref), i32(3))), at("segBase"));
 	}
 
 	protected applyFlags(source: FlagSource): void {
@@ -129,17 +135,26 @@ export class InterpreterOps extends Ops {
 		return this.core("arithmeticFlags", "i32", this.cpu);
 	}
 
-	#ripPlus(offset: number): Expr {
-		if (this.is64) return op("i64Add", loadOp("i64Load", this.cpu, at("rip")), loadOp("i64Load32S", this.record, offset));
-		return op("i32Add", loadOp("i32Load", this.cpu, at("rip")), this.#word(offset));
+	/** @param offset from the block's start, i32 */
+	#ripPlus(offset: Expr): Expr {
+		if (this.is64) return op("i64Add", loadOp("i64Load", this.cpu, at("rip")), op("i64ExtendI32U", offset));
+		return op("i32Add", loadOp("i32Load", this.cpu, at("rip")), offset);
 	}
 
 	rip(): Expr {
-		return this.f.let(this.#ripPlus(REC.delta));
+		return this.f.let(this.#ripPlus(this.#delta()));
 	}
 
 	nextRip(): Expr {
-		return this.f.let(this.#ripPlus(REC.next));
+		return this.f.let(this.#nextRip());
+	}
+
+	#nextRip(): Expr {
+		return this.#ripPlus(this.#short(REC.next));
+	}
+
+	#delta(): Expr {
+		return deltaOf(this.record);
 	}
 
 	#setRip(value: Expr): void {
@@ -190,7 +205,7 @@ export class InterpreterOps extends Ops {
 		this.commit();
 		const taken = () => this.#setRip(this.branchTarget(n));
 		if (condition === undefined) taken();
-		else this.f.if(condition, taken, () => this.#setRip(this.#ripPlus(REC.next)));
+		else this.f.if(condition, taken, () => this.#setRip(this.#nextRip()));
 		this.#dispatch();
 	}
 
@@ -222,11 +237,11 @@ export class InterpreterOps extends Ops {
 	}
 
 	length(): Expr {
-		return this.f.let(op("i32Sub", this.#word(REC.next), this.#word(REC.delta)));
+		return this.f.let(op("i32Sub", this.#short(REC.next), this.#delta()));
 	}
 
 	modrm(): Expr {
-		return this.#word(REC.imm);
+		return loadOp("i32Load", this.record, REC.imm);
 	}
 
 	inMemory(body: (iterate: (count?: Expr) => void) => void): void {
@@ -236,6 +251,11 @@ export class InterpreterOps extends Ops {
 			this.f.if(op("i32LtS", left, i32(0)), () => this.#exitAt(EXIT.interrupted));
 		});
 	}
+}
+
+/** Offset of the record's instruction from its block's start, i32. */
+export function deltaOf(record: Expr): Expr {
+	return op("i32And", loadOp("i32Load16U", record, REC.delta), i32((1 << DELTA_BITS) - 1));
 }
 
 /** Leaves the inputs of the last flag-setting operation in the state block. */

@@ -1,13 +1,13 @@
 import type { CpuState } from "../state/cpu-state.ts";
 import {
 	at,
+	GOLDEN_RATIO,
 	JUMP_BYTES,
 	JUMP_CACHE,
 	JUMP_ENTRIES,
 	JUMP_ENTRY,
 	JUMP_ENTRY_BYTES,
 	JUMP_GENERATION,
-	JUMP_HASH,
 	MODE,
 } from "../state/layout.ts";
 
@@ -77,4 +77,4 @@ export class JumpCache {
 }
 
 /** Word number of the only place where an offset in CS may stand, by its low half. */
-const entryOf = (rip: number): number => FIRST + (Math.imul(rip, JUMP_HASH) >>> (32 - Math.log2(JUMP_ENTRIES))) * STEP;
+const entryOf = (rip: number): number => FIRST + (Math.imul(rip, GOLDEN_RATIO) >>> (32 - Math.log2(JUMP_ENTRIES))) * STEP;

@@ -235,8 +235,9 @@ export const JUMP_ENTRY_BYTES = 32;
 export const JUMP_BYTES = JUMP_ENTRIES * JUMP_ENTRY_BYTES;
 /** Offset in CS (64 bits) and `jumpTag`; `callee` is a slot of the function table, `record` its second argument. */
 export const JUMP_ENTRY = { rip: 0, tag: 8, callee: 12, record: 16 } as const;
-/** 2³² divided by the golden ratio: the product's high bits make the index. */
-export const JUMP_HASH = 0x9e37_79b1 | 0;
+
+/** 2³² divided by the golden ratio: the high bits of the product with it are a hash. */
+export const GOLDEN_RATIO = 0x9e37_79b1 | 0;
 
 export const FIELDS_BYTES = 8192;
 export const TLB_KERNEL = FIELDS_BYTES;
@@ -291,6 +292,11 @@ export const MODE = {
 	/** One instruction per block: single-step, interrupt shadow, the last instructions of a slice. */
 	step: 32,
 } as const;
+
+/** Offsets in CS are linear addresses: the segment has no base and no limit to check. */
+export function isLinearMode(modeKey: number): boolean {
+	return (modeKey & MODE.flat) !== 0 && (modeKey & MODE.codeMask) !== MODE.code16;
+}
 
 /** Code segments (with a base or a limit) that `jumpTag` can tell apart, 0 left out. */
 export const JUMP_SEGMENTS = 1023;

@@ -1,11 +1,11 @@
 import { PAGE_BYTES } from "../../base/units.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
-import { MAX_INDEXED_PAGES } from "../interpreter/code-index.ts";
+import { MAX_REGION_PAGES } from "../interpreter/decoded-area.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import type { CodeExtent } from "./region-graph.ts";
 
 /** Pages that a region may take its code from; an instruction that crosses into one more adds that. */
-const MAX_PAGES = MAX_INDEXED_PAGES;
+const MAX_PAGES = MAX_REGION_PAGES;
 const MAX_INSN_BYTES = 15;
 
 interface Page {

@@ -1,13 +1,12 @@
 import { type GuestMemory, JUMP_TARGETS, JUMP_TARGETS_BYTES } from "../../machine/memory.ts";
 import { type Expr, i32, op } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
+import { GOLDEN_RATIO } from "../state/layout.ts";
 
 /** Targets that are kept for a computed jump or call. */
 const PER_SITE = 8;
 const SITE_BYTES = PER_SITE * 4;
 const SITES = JUMP_TARGETS_BYTES / SITE_BYTES;
-/** 2³² divided by the golden ratio. */
-const HASH = 0x9e37_79b1 | 0;
 
 /**
  * Where computed jumps and calls have led, as distances from the instruction: a few words for each, at a hash of its physical address.
@@ -15,13 +14,13 @@ const HASH = 0x9e37_79b1 | 0;
  * date: whoever reads it finds out whether there is code that has run.
  */
 function siteOf(phys: number): number {
-	return JUMP_TARGETS + (Math.imul(phys | 0, HASH) >>> (32 - Math.log2(SITES))) * SITE_BYTES;
+	return JUMP_TARGETS + (Math.imul(phys | 0, GOLDEN_RATIO) >>> (32 - Math.log2(SITES))) * SITE_BYTES;
 }
 
 /** Notes a target. @param distance of it from the jump at physical address `phys`, i32 */
 export function noteTarget(f: FunctionBuilder, phys: number, distance: Expr): void {
 	const pinned = f.let(distance);
-	const word = op("i32ShrU", op("i32Mul", pinned, i32(HASH)), i32(32 - Math.log2(PER_SITE)));
+	const word = op("i32ShrU", op("i32Mul", pinned, i32(GOLDEN_RATIO)), i32(32 - Math.log2(PER_SITE)));
 	f.store("i32Store", op("i32Shl", word, i32(2)), pinned, siteOf(phys));
 }
 

@@ -4,7 +4,7 @@ import type { CodeBits, Insn, RelOperand } from "../../x86/decode/insn.ts";
 import type { Block, BlockCache } from "../interpreter/block-cache.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import { meaningOf } from "../semantics/meaning.ts";
-import { MODE } from "../state/layout.ts";
+import { isLinearMode, MODE } from "../state/layout.ts";
 import { CodeWindow } from "./code-window.ts";
 import { findDominators, reversePostOrder } from "./dominators.ts";
 import { targetsOf } from "./jump-targets.ts";
@@ -92,7 +92,7 @@ export function buildGraph(
 	const { modeKey } = block;
 	const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
 	// Addresses wrap early in 16-bit code, and limits are checked page by page at best.
-	const isRoaming = codeBits === 64 || (codeBits === 32 && (modeKey & MODE.flat) !== 0);
+	const isRoaming = isLinearMode(modeKey);
 	const pages = new CodeWindow(memory, mmu, block.phys, lo, hi, isRoaming);
 	const insns = new Map<number, Insn>();
 	const leaders = new Set<number>([0]);
@@ -103,8 +103,7 @@ export function buildGraph(
 	const work: number[] = [0];
 	const runsAt = (delta: number): number => {
 		const phys = pages.physAt(delta);
-		const known = phys < 0 ? undefined : cache.at(phys, modeKey);
-		return known === undefined ? 0 : cache.runsOf(known);
+		return phys < 0 ? 0 : cache.runsAt(phys, modeKey);
 	};
 	const fewestRuns = Math.max(1, cache.hotThreshold * BLOCK_SHARE);
 	const calleeRuns = cache.hotThreshold * CALLEE_SHARE;

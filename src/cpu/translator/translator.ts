@@ -4,8 +4,8 @@ import { i32 } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { EngineModule, GeneratedModule } from "../engine-module.ts";
-import type { Block, BlockCache, BlockRegion } from "../interpreter/block-cache.ts";
-import { REC } from "../interpreter/record.ts";
+import type { Block, BlockCache } from "../interpreter/block-cache.ts";
+import type { BlockRegion } from "../interpreter/region-pages.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import { EXIT } from "../state/layout.ts";
 import { emitRegion } from "./emit-region.ts";
@@ -180,7 +180,7 @@ export class Translator {
 		if (block.isStale) return undefined;
 		// Another process may be running by now: the block becomes hot again where it lives.
 		if (mmu.probeCodePage(lo, hi, 0) !== block.phys - (block.phys % PAGE_BYTES)) {
-			this.#memory.view.setInt32(block.record + REC.heat, this.#blocks.hotThreshold, true);
+			this.#blocks.rewarm(block.record);
 			return undefined;
 		}
 		const graph = buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, tier === 1 ? FIRST_LIMITS : SECOND_LIMITS);

@@ -58,6 +58,7 @@ let memBase = -1;
 let memIndex = -1;
 let memScale = 0;
 let memDisp = 0;
+let encodedDispBytes = 0;
 let memRip = false;
 
 function take(count: number): number {
@@ -130,6 +131,7 @@ function readAddress(): void {
 		isStack = memBase === 5;
 	}
 	if (dispBytes !== 0) memDisp = signedImmediate(dispBytes);
+	encodedDispBytes = dispBytes;
 	memSeg = segOverride >= 0 ? segOverride : isStack ? SEG.ss : SEG.ds;
 }
 
@@ -186,6 +188,7 @@ function isControlRegister(index: number): boolean {
 }
 
 function directOffset(): number {
+	encodedDispBytes = addrBits >> 3;
 	if (addrBits === 16) return unsigned16();
 	const low = signed32() >>> 0;
 	return addrBits === 32 ? low : signed32() * 0x1_0000_0000 + low;
@@ -372,11 +375,13 @@ export function decode(bytes: Uint8Array, at: number, limit: number, codeBits: C
 	addrBits = is64 ? (prefix67 ? 32 : 64) : (codeBits === 32) === prefix67 ? 16 : 32;
 	opBytes = operandSize(found.sizing, codeBits, prefix66);
 	const rawModrm = modrm;
+	encodedDispBytes = 0;
 	if (modrm >= 0 && modrm < 0xc0) {
 		if (ignoresMod(map)) modrm |= 0xc0;
 		else readAddress();
 	}
 
+	const beforeDisp = cursor - encodedDispBytes;
 	const specs = found.specs;
 	let operands = NO_OPERANDS;
 	if (specs.length > 0) {
@@ -396,6 +401,8 @@ export function decode(bytes: Uint8Array, at: number, limit: number, codeBits: C
 		cc: row.cc,
 		operands,
 		lengthBytes: cursor - at,
+		dispBytes: encodedDispBytes,
+		immBytes: cursor - beforeDisp - encodedDispBytes,
 		opBytes,
 		addrBits,
 		codeBits,

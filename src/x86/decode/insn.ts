@@ -168,6 +168,9 @@ export interface Insn {
 	readonly cc: number;
 	readonly operands: readonly Operand[];
 	readonly lengthBytes: number;
+	/** Of these, the last are the displacement's (or direct offset's) bytes and then the immediates' or the branch's. */
+	readonly dispBytes: number;
+	readonly immBytes: number;
 	/** Effective operand size, REX.W and 64-bit defaults included. Byte forms are told by `operands[0].bytes`, not here. */
 	readonly opBytes: 2 | 4 | 8;
 	readonly addrBits: 16 | 32 | 64;
