@@ -61,7 +61,11 @@ export class CodeIndex {
 		const i32 = this.#i32;
 		const first = firstEntry(this.#blocks.physOf(block));
 		for (let entry = first; entry < first + CODE_INDEX_WAYS * STEP; entry += STEP)
-			if (i32[entry + RECORD] === block) i32.fill(0, entry, entry + STEP);
+			if (i32[entry + RECORD] === block) {
+				i32[entry] = 0;
+				i32[entry + 1] = 0;
+				i32[entry + RECORD] = 0;
+			}
 	}
 
 	clear(): void {
