@@ -1,5 +1,6 @@
 /** Runs the bench's guest and times its programs, in Node and in a page alike: what it needs is what both libraries have. */
-import type { MachineExit, MachineStats } from "../../src/vm/machine.ts";
+import type { MachineStats } from "../../src/vm/machine.ts";
+import type { MachineExit } from "../../src/vm/machine-face.ts";
 
 /** As much of a machine as the bench uses. */
 export interface MeasuredMachine {

@@ -1,7 +1,8 @@
 import { open, writeFile } from "node:fs/promises";
 import { HostError } from "../host/node/host-error.ts";
 import { unimplementedReports } from "../machine/device.ts";
-import type { Machine, MachineExit } from "../vm/machine.ts";
+import type { Machine } from "../vm/machine.ts";
+import type { MachineExit } from "../vm/machine-face.ts";
 
 /** Before anything runs: figures that cannot be written are no reason to fail at the end. @throws HostError `bad-file` */
 export async function checkWritable(option: string, path: string): Promise<void> {

@@ -7,7 +7,8 @@ import { createMachine, type NodeMachineOptions } from "../host/node/machine.ts"
 import { UserNetwork } from "../host/node/net/user-network.ts";
 import { progressOn } from "../host/node/progress.ts";
 import { readConfig } from "../vm/config.ts";
-import type { Machine, MachineExit } from "../vm/machine.ts";
+import type { Machine } from "../vm/machine.ts";
+import type { MachineExit } from "../vm/machine-face.ts";
 import { LONGEST_TIMER_MS } from "../vm/sleep.ts";
 import { endDisks } from "./disk-end.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";

@@ -1,4 +1,5 @@
 import { encodeUtf8, Utf8Decoder } from "../base/utf8.ts";
+import type { MachineConfig } from "./config.ts";
 
 /** How much of a port's output is kept for `text` and for patterns that are waited for. */
 const KEPT_CHARACTERS = 256 * 1024;
@@ -92,6 +93,14 @@ export class Console implements AsyncIterable<Uint8Array> {
 		const match = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, "")).exec(this.#text.slice(this.#searchFrom));
 		return match === null ? undefined : { text: match[0], end: this.#searchFrom + match.index + match[0].length };
 	}
+}
+
+/** A machine's consoles: its serial ports, COM1 first, and behind them the virtio console. */
+export function consolesOf(
+	{ serialPorts, virtioConsole }: MachineConfig,
+	typist: (port: number) => (bytes: Uint8Array) => void,
+): readonly Console[] {
+	return Array.from({ length: serialPorts + (virtioConsole ? 1 : 0) }, (_, port) => new Console(port, typist(port)));
 }
 
 /** One `for await` over a console. */

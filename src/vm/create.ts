@@ -1,13 +1,11 @@
 import { assert } from "../base/assert.ts";
 import { SoftwareEngine } from "../cpu/software-engine.ts";
 import { GuestMemory } from "../machine/memory.ts";
-import type { SnapshotTree } from "../snapshot/tree.ts";
 import { type MachineConfig, type MachineOptions, readConfig } from "./config.ts";
 import type { CpuEngine } from "./engine.ts";
 import { MachineError } from "./error.ts";
 import type { Host } from "./host.ts";
-import { Machine } from "./machine.ts";
-import type { Pacemaker } from "./pace.ts";
+import { Machine, type MachineSource } from "./machine.ts";
 import { PcBoard } from "./pc-board.ts";
 import { formatSize } from "./quantity.ts";
 import { SoftwareCpuEngine } from "./software.ts";
@@ -15,17 +13,6 @@ import { CountedTime, HostPacedTime, type TimeKeeper } from "./time.ts";
 
 /** What the software engine's CPUs say in CPUID leaf 0x80000008. */
 const PHYS_ADDR_BITS = 40;
-
-/** Where a machine's snapshots are, and whether it begins with one; who gives it its time. */
-export interface MachineSource {
-	readonly snapshots?: SnapshotTree | undefined;
-	/** The tree is the machine's own, to be closed when it ends. */
-	readonly ownsSnapshots?: boolean | undefined;
-	/** Nothing is booted: `Machine.restore` comes before `start`. */
-	readonly isRestored?: boolean | undefined;
-	/** Gives out the machine's time together with others'; needs `time: "instructions"`. */
-	readonly pacemaker?: Pacemaker | undefined;
-}
 
 /**
  * Puts a machine together; it is not started yet.

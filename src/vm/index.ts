@@ -1,11 +1,12 @@
 export * from "./board.ts";
 export * from "./config.ts";
-export * from "./console.ts";
+export { Console } from "./console.ts";
 export * from "./create.ts";
 export * from "./engine.ts";
 export * from "./error.ts";
 export * from "./host.ts";
 export * from "./machine.ts";
+export type { MachineEvents, MachineExit, MachineState, WaitCondition } from "./machine-face.ts";
 export * from "./overlay-disk.ts";
 export type * from "./pace.ts";
 export * from "./quantity.ts";

@@ -1,49 +1,16 @@
 import type { Ns } from "../base/units.ts";
 import { Serial } from "../disk/serial.ts";
-import type { GuestMemory } from "../machine/memory.ts";
 import type { SnapshotRecord } from "../snapshot/record.ts";
 import type { SnapshotTree } from "../snapshot/tree.ts";
-import type { Board, BoardEvent } from "./board.ts";
+import type { BoardEvent } from "./board.ts";
 import type { MachineConfig } from "./config.ts";
-import { Console } from "./console.ts";
-import { Emitter } from "./emitter.ts";
-import type { CpuEngine } from "./engine.ts";
+import { type Console, consolesOf } from "./console.ts";
 import { MachineError } from "./error.ts";
-import type { Host } from "./host.ts";
+import type { Sleep } from "./host.ts";
+import { type MachineExit, MachineFace } from "./machine-face.ts";
 import type { Pacemaker } from "./pace.ts";
 import { Runner } from "./runner.ts";
-import { MachineSnapshots, type RestoreOptions, type SnapshotOptions, type TakenSnapshot } from "./snapshot.ts";
-import type { TimeKeeper } from "./time.ts";
-import { waitForConsole } from "./wait.ts";
-
-export type MachineState = "created" | "running" | "paused" | "stopped";
-
-/** How a machine came to its end. `code` is what a command line passes on. */
-export interface MachineExit {
-	/** `reset` and `triple-fault` only with `onReset: "stop"`; `stopped`: by `stop()`; `failed`: by an error of ours. */
-	readonly reason: "power-off" | "debug-exit" | "reset" | "triple-fault" | "stopped" | "failed";
-	readonly code: number;
-	readonly error?: unknown;
-}
-
-export interface MachineEvents {
-	readonly state: { readonly machine: string; readonly state: MachineState };
-	/** The guest wrote to a serial port, or to the virtio console (whose number follows theirs). */
-	readonly console: { readonly machine: string; readonly port: number; readonly bytes: Uint8Array };
-	/** The guest reset itself and starts over. */
-	readonly reset: { readonly machine: string; readonly cause: "request" | "triple-fault" };
-	/** The host failed at what the guest asked of a device: the guest has seen an I/O error, say, and goes on. */
-	readonly deviceError: { readonly machine: string; readonly device: string; readonly error: unknown };
-	readonly exit: MachineExit;
-}
-
-export interface WaitCondition {
-	/** Text or pattern on a serial port, looked for behind the previous match. */
-	readonly console: string | RegExp;
-	readonly port?: number;
-	/** "60s", "500ms", or a number of seconds; none: as long as it takes. */
-	readonly timeout?: string | number;
-}
+import { MachineSnapshots, type RestoreOptions, type SnapshotOptions, type SnapshotParts, type TakenSnapshot } from "./snapshot.ts";
 
 export interface MachineStats {
 	readonly engine: string;
@@ -61,34 +28,27 @@ export interface MachineStats {
 	readonly engineStats: Readonly<Record<string, number>>;
 }
 
-/** What a machine is put together from. */
-export interface MachineParts {
-	readonly config: MachineConfig;
-	readonly host: Host;
-	readonly time: TimeKeeper;
-	readonly cpus: readonly CpuEngine[];
-	readonly board: Board;
-	readonly memory: GuestMemory;
-	/** Where the machine's snapshots go; in memory, unless told. */
+/** Where a machine's snapshots are, and whether it begins with one; who gives it its time. */
+export interface MachineSource {
 	readonly snapshots?: SnapshotTree | undefined;
 	/** The tree is the machine's own, to be closed when it ends. */
 	readonly ownsSnapshots?: boolean | undefined;
-	/** The machine begins in this state (one of `snapshots`, loaded before it starts) instead of booting. */
+	/** Nothing is booted: `Machine.restore` comes before `start`. */
 	readonly isRestored?: boolean | undefined;
-	/** Gives out the machine's time together with others'. */
+	/** Gives out the machine's time together with others'; needs `time: "instructions"`. */
 	readonly pacemaker?: Pacemaker | undefined;
 }
 
+/** What a machine is put together from. */
+export type MachineParts = SnapshotParts & MachineSource;
+
 /** One virtual PC and its life. Make it with `createMachine`. */
-export class Machine implements AsyncDisposable {
+export class Machine extends MachineFace implements AsyncDisposable {
 	readonly name: string;
 	readonly config: MachineConfig;
 	readonly consoles: readonly Console[];
-	readonly #events = new Emitter<MachineEvents>();
 	readonly #parts: MachineParts;
 	readonly #runner: Runner;
-	#state: MachineState = "created";
-	#exit: MachineExit | undefined;
 	/** The loop that is under way; resolved while there is none. */
 	#loop: Promise<void> = Promise.resolve();
 	/** Snapshots, restores and the end, one at a time. */
@@ -99,15 +59,13 @@ export class Machine implements AsyncDisposable {
 	#runningSinceNs = 0;
 
 	constructor(parts: MachineParts) {
+		super();
 		const { config, board } = parts;
 		this.#parts = parts;
 		this.name = config.name;
 		this.config = config;
 		this.#runner = new Runner(parts.host, parts.time, parts.cpus, parts.pacemaker);
-		this.consoles = Array.from(
-			{ length: config.serialPorts + (config.virtioConsole ? 1 : 0) },
-			(_, port) => new Console(port, this.#typist(port)),
-		);
+		this.consoles = consolesOf(config, (port) => this.#typist(port));
 		this.#runner.onTurn = (index) => board.cpuTurn(index);
 		this.#runner.onSliceEnd = () => board.sliceEnded();
 		board.onEvent = (event) => this.#onBoardEvent(event);
@@ -115,46 +73,25 @@ export class Machine implements AsyncDisposable {
 		else board.reset(parts.cpus.map((cpu) => cpu.pins));
 	}
 
-	get state(): MachineState {
-		return this.#state;
-	}
-
-	/** How it ended; `undefined` before that. */
-	get exit(): MachineExit | undefined {
-		return this.#exit;
-	}
-
-	/** The first serial port. @throws MachineError `config` if there is none */
-	get console(): Console {
-		const first = this.consoles[0];
-		if (first === undefined) throw new MachineError("config", `${this.name}: serialPorts is 0`);
-		return first;
-	}
-
-	/** Calls `listener` at each event of that name; the function returned ends it. */
-	on<Name extends keyof MachineEvents>(name: Name, listener: (event: MachineEvents[Name]) => void): () => void {
-		return this.#events.on(name, listener);
-	}
-
 	/** Powers on. Resolves when the guest runs, not when it has booted. @throws MachineError `state` */
 	async start(): Promise<void> {
-		this.#need("start", "created");
+		this.need("start", "created");
 		this.#go();
 	}
 
 	/** Stops guest time and every CPU, between two instructions. @throws MachineError `state` */
 	async pause(): Promise<void> {
-		this.#need("pause", "running");
+		this.need("pause", "running");
 		this.#runner.halt();
 		await this.#loop;
 		// The guest may have ended meanwhile.
-		if (this.#state === "running") this.#enter("paused");
+		if (this.state === "running") this.enter("paused");
 	}
 
 	/** Goes on after `pause`. @throws MachineError `state` */
 	resume(): Promise<void> {
 		return this.#operations.run(async () => {
-			this.#need("resume", "paused");
+			this.need("resume", "paused");
 			this.#go();
 		});
 	}
@@ -166,7 +103,7 @@ export class Machine implements AsyncDisposable {
 
 	/** Presses the power button; what follows is the guest's affair. @throws MachineError `state` */
 	pressPowerButton(): void {
-		this.#need("pressPowerButton", "running");
+		this.need("pressPowerButton", "running");
 		this.post(() => this.#parts.board.pressPowerButton());
 	}
 
@@ -180,34 +117,11 @@ export class Machine implements AsyncDisposable {
 		this.#runner.post(message);
 	}
 
-	/** Resolves once the machine has ended, however that came. */
-	async finished(): Promise<MachineExit> {
-		if (this.#exit !== undefined && this.#state === "stopped") return this.#exit;
-		return this.#events.once("exit");
-	}
-
-	/**
-	 * Resolves with the text that matched, as soon as the guest has printed it.
-	 * @throws MachineError `timeout`; `exited` if the machine ends first
-	 */
-	waitFor(condition: WaitCondition): Promise<string> {
-		return waitForConsole(
-			{
-				name: this.name,
-				consoles: this.consoles,
-				endedBy: this.#state === "stopped" ? (this.#exit?.reason ?? "stopped") : undefined,
-				onExit: (listener) => this.on("exit", listener),
-				sleep: (delayNs) => this.#parts.host.sleep(delayNs),
-			},
-			condition,
-		);
-	}
-
 	get stats(): MachineStats {
 		const { cpus, host, time, config } = this.#parts;
 		const engineStats: Record<string, number> = {};
 		for (const cpu of cpus) for (const [name, value] of Object.entries(cpu.stats())) engineStats[name] = (engineStats[name] ?? 0) + value;
-		const runningNs = this.#state === "running" ? host.nowNs() - this.#runningSinceNs : 0;
+		const runningNs = this.state === "running" ? host.nowNs() - this.#runningSinceNs : 0;
 		return {
 			engine: cpus[0]?.name ?? "none",
 			cpus: cpus.length,
@@ -234,7 +148,7 @@ export class Machine implements AsyncDisposable {
 	 */
 	snapshot(options: SnapshotOptions = {}): Promise<TakenSnapshot> {
 		return this.#operations.run(async () => {
-			this.#need("snapshot", "running", "paused");
+			this.need("snapshot", "running", "paused");
 			const snapshots = await this.#openSnapshots();
 			snapshots.check();
 			snapshots.tree.freeName(options.name);
@@ -262,7 +176,7 @@ export class Machine implements AsyncDisposable {
 	 */
 	restore(reference: string, options: RestoreOptions = {}): Promise<SnapshotRecord> {
 		return this.#operations.run(async () => {
-			this.#need("restore", "created", "running", "paused");
+			this.need("restore", "created", "running", "paused");
 			const snapshots = await this.#openSnapshots();
 			const record = snapshots.tree.find(reference);
 			await this.#hold(async () => {
@@ -296,19 +210,19 @@ export class Machine implements AsyncDisposable {
 
 	/** Runs `work` between two instructions with nothing in flight; a running machine goes on afterwards. */
 	async #hold<Result>(work: () => Promise<Result>): Promise<Result> {
-		const isRunning = (): boolean => this.#state === "running" && this.#closing === undefined && this.#exit === undefined;
+		const isRunning = (): boolean => this.state === "running" && !this.isClosing && this.ending === undefined;
 		const wasRunning = isRunning();
 		if (wasRunning) {
 			this.#runner.halt();
 			await this.#loop;
-			if (!isRunning()) throw new MachineError("exited", `${this.name}: ended (${this.#exit?.reason ?? "stopped"}) meanwhile`);
+			if (!isRunning()) throw new MachineError("exited", `${this.name}: ended (${this.ending?.reason ?? "stopped"}) meanwhile`);
 		}
 		try {
 			await this.#runner.drainWhile(this.#parts.board.quiesce());
 			return await work();
 		} finally {
 			if (wasRunning && isRunning()) this.#launch();
-			else if (this.#exit !== undefined) void this.#finish(this.#exit);
+			else if (this.ending !== undefined) void this.#finish(this.ending);
 		}
 	}
 
@@ -317,7 +231,7 @@ export class Machine implements AsyncDisposable {
 	}
 
 	#go(): void {
-		this.#enter("running");
+		this.enter("running");
 		this.#launch();
 	}
 
@@ -326,7 +240,7 @@ export class Machine implements AsyncDisposable {
 		this.#loop = this.#runner.run().then(
 			() => this.#loopEnded(),
 			(error: unknown) => {
-				this.#exit ??= { reason: "failed", code: 125, error };
+				this.ending ??= { reason: "failed", code: 125, error };
 				this.#loopEnded();
 			},
 		);
@@ -334,13 +248,13 @@ export class Machine implements AsyncDisposable {
 
 	#loopEnded(): void {
 		this.#wallNs += this.#parts.host.nowNs() - this.#runningSinceNs;
-		if (this.#exit !== undefined) void this.#finish(this.#exit);
+		if (this.ending !== undefined) void this.#finish(this.ending);
 	}
 
 	#closing: Promise<void> | undefined;
 
 	#finish(exit: MachineExit): Promise<void> {
-		this.#exit ??= exit;
+		this.ending ??= exit;
 		// After whatever snapshot is being taken.
 		this.#closing ??= this.#operations.run(() => this.#close());
 		return this.#closing;
@@ -349,7 +263,7 @@ export class Machine implements AsyncDisposable {
 	async #close(): Promise<void> {
 		this.#runner.halt();
 		await this.#loop;
-		let exit = this.#exit as MachineExit;
+		let exit = this.ending as MachineExit;
 		try {
 			await this.#runner.drainWhile(this.#parts.board.quiesce());
 			await this.#parts.board.close();
@@ -358,32 +272,26 @@ export class Machine implements AsyncDisposable {
 		} catch (error) {
 			// A guest's data may not have reached the disk: whoever waits has to know.
 			exit = { reason: "failed", code: 125, error };
-			this.#exit = exit;
 		}
 		for (const cpu of this.#parts.cpus) cpu.dispose();
-		this.#enter("stopped");
-		for (const target of this.consoles) target.close();
-		this.#events.emit("exit", exit);
+		this.conclude(exit);
 	}
 
-	#enter(state: MachineState): void {
-		this.#state = state;
-		this.#events.emit("state", { machine: this.name, state });
+	protected override get isClosing(): boolean {
+		return this.#closing !== undefined;
 	}
 
-	#need(call: string, ...states: readonly MachineState[]): void {
-		if (!states.includes(this.#state) || this.#closing !== undefined)
-			throw new MachineError("state", `${this.name}: ${call} needs a machine that is ${states.join(" or ")}, this one is ${this.#state}`);
+	protected sleep(delayNs: number): Sleep {
+		return this.#parts.host.sleep(delayNs);
 	}
 
 	#onBoardEvent(event: BoardEvent): void {
 		switch (event.kind) {
 			case "serial":
-				this.#events.emit("console", { machine: this.name, port: event.port, bytes: event.bytes });
-				this.consoles[event.port]?.receive(event.bytes);
+				this.printed(event.port, event.bytes);
 				return;
 			case "device-failed":
-				this.#events.emit("deviceError", { machine: this.name, device: event.device, error: event.error });
+				this.emit("deviceError", { machine: this.name, device: event.device, error: event.error });
 				return;
 			case "power-off":
 				this.#end({ reason: "power-off", code: 0 });
@@ -399,14 +307,14 @@ export class Machine implements AsyncDisposable {
 	}
 
 	#end(exit: MachineExit): void {
-		this.#exit ??= exit;
+		this.ending ??= exit;
 		this.#runner.halt();
 	}
 
 	#restart(cause: "request" | "triple-fault"): void {
 		this.#resets++;
 		this.#parts.board.reset(this.#parts.cpus.map((cpu) => cpu.pins));
-		this.#events.emit("reset", { machine: this.name, cause });
+		this.emit("reset", { machine: this.name, cause });
 	}
 
 	/** Types at a port no faster than the guest takes it; the rest waits here. */
@@ -425,7 +333,7 @@ export class Machine implements AsyncDisposable {
 		const before = board.onSerialRoom;
 		board.onSerialRoom = (which) => (which === port ? push() : before(which));
 		return (bytes) => {
-			if (bytes.length === 0 || this.#state === "stopped") return;
+			if (bytes.length === 0 || this.state === "stopped") return;
 			queue.push(bytes.slice());
 			if (queue.length === 1) this.#runner.post(push);
 		};

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { DiskError } from "../disk/disk.ts";
 import { MachineError } from "./error.ts";
-import { receiveError, sendError } from "./sent-error.ts";
+import type { MachineExit } from "./machine-face.ts";
+import { receiveError, receiveExit, sendError, sendExit } from "./sent-error.ts";
 
 const cross = (error: unknown): Error => receiveError(structuredClone(sendError(error)));
 
@@ -20,4 +21,12 @@ test("an error that has crossed between threads is of its class, with its kind, 
 test("anything else that is thrown arrives as an error that says it", () => {
 	expect(cross(new TypeError("no such thing"))).toMatchObject({ name: "TypeError", message: "no such thing" });
 	expect(cross("a text")).toMatchObject({ message: "a text" });
+});
+
+test("an exit crosses with its error, if it has one", () => {
+	const cross = (exit: MachineExit) => receiveExit(structuredClone(sendExit(exit)));
+	expect(cross({ reason: "debug-exit", code: 42 })).toEqual({ reason: "debug-exit", code: 42 });
+	const { error, ...rest } = cross({ reason: "failed", code: 125, error: new MachineError("engine", "broken") });
+	expect(rest).toEqual({ reason: "failed", code: 125 });
+	expect(error).toMatchObject({ name: "MachineError", kind: "engine", message: "broken" });
 });

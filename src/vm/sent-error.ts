@@ -2,6 +2,7 @@ import { DiskError } from "../disk/disk.ts";
 import { PcError } from "../pc/error.ts";
 import { SnapshotError } from "../snapshot/error.ts";
 import { MachineError } from "./error.ts";
+import type { MachineExit } from "./machine-face.ts";
 
 /** An error as it crosses from one thread to another: structured clones keep neither its class nor its fields. */
 export interface SentError {
@@ -27,4 +28,15 @@ export function receiveError({ type, message, stack, fields }: SentError): Error
 	// Not by its constructor: that would put the message together a second time.
 	if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
 	return Object.assign(error, { name: type, ...fields }, stack === undefined ? {} : { stack });
+}
+
+/** How a machine ended, as it crosses from one thread to another. */
+export type SentExit = Omit<MachineExit, "error"> & { readonly error?: SentError };
+
+export function sendExit({ reason, code, error }: MachineExit): SentExit {
+	return { reason, code, ...(error === undefined ? {} : { error: sendError(error) }) };
+}
+
+export function receiveExit({ reason, code, error }: SentExit): MachineExit {
+	return { reason, code, ...(error === undefined ? {} : { error: receiveError(error) }) };
 }

@@ -1,14 +1,14 @@
 import type { Console } from "./console.ts";
 import { MachineError } from "./error.ts";
 import type { Sleep } from "./host.ts";
-import type { MachineExit, WaitCondition } from "./machine.ts";
+import type { MachineExit, WaitCondition } from "./machine-face.ts";
 import { parseDuration } from "./quantity.ts";
 
 /** A machine as whoever waits for its output sees it. */
 export interface Awaited {
 	readonly name: string;
 	readonly consoles: readonly Console[];
-	/** How it ended, once it has; "stopped" before anybody knows. */
+	/** How it ended, once it has. */
 	readonly endedBy: MachineExit["reason"] | undefined;
 	onExit(listener: (exit: MachineExit) => void): () => void;
 	sleep(delayNs: number): Sleep;

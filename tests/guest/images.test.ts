@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createMachine } from "../../src/host/node/machine.ts";
-import type { MachineExit } from "../../src/vm/machine.ts";
+import type { MachineExit } from "../../src/vm/machine-face.ts";
 import { bootFiles, imageOrReason, qemu, runQemu } from "./images.ts";
 
 const IMAGES = ["default", "cloud", "default-i386", "686-pae"];

@@ -2,7 +2,8 @@
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine } from "../../vm/machine.ts";
-import { sendError } from "../../vm/sent-error.ts";
+import { sendAnswer } from "../../vm/questions.ts";
+import { exitEvent, forwardEvents } from "../../vm/remote-machine.ts";
 import { BrowserHost } from "./host.ts";
 import type { Call, FromWorker, SentOptions, ToWorker } from "./messages.ts";
 import { load, loadDisk } from "./sources.ts";
@@ -18,16 +19,15 @@ async function create(options: SentOptions, host: BrowserHost): Promise<Machine>
 }
 
 /** Carries a machine's events to the page; its end comes last, behind the answers to whatever brought it about. */
-function forwardEvents(machine: Machine, host: BrowserHost, send: (message: FromWorker) => void): void {
-	for (const name of ["state", "reset", "console"] as const)
-		machine.on(name, (event) => {
-			if (machine.state !== "stopped") send({ kind: "event", name, event });
-		});
-	machine.on("deviceError", ({ device, error }) => send({ kind: "deviceError", device, error: sendError(error) }));
-	machine.on("exit", async ({ reason, code, error }) => {
-		const { stats } = machine;
+function watch(machine: Machine, host: BrowserHost, send: (message: FromWorker) => void): void {
+	forwardEvents(machine, send);
+	machine.on("state", ({ state }) => {
+		if (state !== "stopped") send({ kind: "state", state });
+	});
+	machine.on("exit", async (exit) => {
+		const end = exitEvent(machine, exit);
 		await host.yield();
-		send({ kind: "exit", exit: { reason, code, ...(error === undefined ? {} : { error: sendError(error) }) }, stats });
+		send(end);
 	});
 }
 
@@ -43,7 +43,7 @@ function serve(port: MessagePort): void {
 		switch (call.name) {
 			case "create":
 				machine = await create(call.options, host);
-				forwardEvents(machine, host, send);
+				watch(machine, host, send);
 				return { name: machine.name, consoleCount: machine.consoles.length };
 			case "stats":
 				return made().stats;
@@ -57,17 +57,9 @@ function serve(port: MessagePort): void {
 				return made()[call.name]();
 		}
 	};
-	port.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
-		if (data.kind === "input") {
-			machine?.consoles[data.port]?.write(data.bytes);
-			return;
-		}
-		const { id, call } = data;
-		try {
-			send({ kind: "result", id, value: await carryOut(call) });
-		} catch (error) {
-			send({ kind: "error", id, error: sendError(error) });
-		}
+	port.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+		if (data.kind === "input") machine?.consoles[data.port]?.write(data.bytes);
+		else void sendAnswer(data.id, carryOut(data.call), (answer) => send({ kind: "answer", ...answer }));
 	};
 }
 

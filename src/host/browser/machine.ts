@@ -2,16 +2,16 @@ import type { DiskFormat } from "../../disk/open.ts";
 import type { SnapshotRecord } from "../../snapshot/record.ts";
 import type { MachineOptions } from "../../vm/config.ts";
 import { Console } from "../../vm/console.ts";
-import { Emitter } from "../../vm/emitter.ts";
 import { MachineError } from "../../vm/error.ts";
-import type { Machine as CoreMachine, MachineEvents, MachineExit, MachineState, MachineStats, WaitCondition } from "../../vm/machine.ts";
-import { receiveError } from "../../vm/sent-error.ts";
+import type { Sleep } from "../../vm/host.ts";
+import type { Machine as CoreMachine, MachineStats } from "../../vm/machine.ts";
+import type { MachineExit } from "../../vm/machine-face.ts";
+import { RemoteMachine } from "../../vm/remote-machine.ts";
 import type { RestoreOptions, SnapshotOptions, TakenSnapshot } from "../../vm/snapshot.ts";
-import { waitForConsole } from "../../vm/wait.ts";
 import { BrowserHost } from "./host.ts";
-import type { FromWorker, SentOptions } from "./messages.ts";
+import type { SentOptions } from "./messages.ts";
 import { type Source, sendSource } from "./sources.ts";
-import { MachineWorker } from "./worker-link.ts";
+import { MachineWorker, type WorkerNews } from "./worker-link.ts";
 
 /** As the core's options, but kernel, initrd, bios and disks may be addresses. Disks are held in memory; network cards have no cable yet. */
 export type BrowserMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bios" | "disks" | "nics"> & {
@@ -72,45 +72,22 @@ type Shared = Pick<
 >;
 
 /** One virtual PC, run by a worker of this page. Make it with `createMachine`. */
-export class Machine implements Shared {
+export class Machine extends RemoteMachine implements Shared {
 	static readonly create = createMachine;
 	readonly name: string;
 	readonly consoles: readonly Console[];
 	readonly #worker: MachineWorker;
 	readonly #host = new BrowserHost(false);
-	readonly #events = new Emitter<MachineEvents>();
-	#state: MachineState = "created";
-	#exit: MachineExit | undefined;
 	#lastStats: MachineStats | undefined;
 
 	/** @internal */
 	constructor(worker: MachineWorker, name: string, consoleCount: number) {
+		super();
 		this.name = name;
 		this.#worker = worker;
 		this.consoles = Array.from({ length: consoleCount }, (_, port) => new Console(port, (bytes) => worker.input(port, bytes)));
-		worker.onMessage = (message) => this.#receive(message);
+		worker.onNews = (news) => this.#receive(news);
 		worker.onFailure = (error) => this.#end({ reason: "failed", code: 125, error });
-	}
-
-	get state(): MachineState {
-		return this.#state;
-	}
-
-	/** How it ended; `undefined` before that. */
-	get exit(): MachineExit | undefined {
-		return this.#exit;
-	}
-
-	/** The first serial port. @throws MachineError `config` if there is none */
-	get console(): Console {
-		const first = this.consoles[0];
-		if (first === undefined) throw new MachineError("config", `${this.name}: serialPorts is 0`);
-		return first;
-	}
-
-	/** Calls `listener` at each event of that name; the function returned ends it. */
-	on<Name extends keyof MachineEvents>(name: Name, listener: (event: MachineEvents[Name]) => void): () => void {
-		return this.#events.on(name, listener);
 	}
 
 	/** Powers on. Resolves when the guest runs, not when it has booted. @throws MachineError `state` */
@@ -130,7 +107,7 @@ export class Machine implements Shared {
 
 	/** Pulls the plug: no word to the guest. Harmless when stopped already. */
 	async stop(): Promise<void> {
-		if (this.#exit !== undefined) return;
+		if (this.exit !== undefined) return;
 		const end = this.finished();
 		await this.#worker.call({ name: "stop" });
 		await end;
@@ -139,25 +116,6 @@ export class Machine implements Shared {
 	/** Presses the power button; what follows is the guest's affair. @throws MachineError `state` */
 	async pressPowerButton(): Promise<void> {
 		await this.#worker.call({ name: "pressPowerButton" });
-	}
-
-	/** Resolves once the machine has ended, however that came. */
-	async finished(): Promise<MachineExit> {
-		return this.#exit ?? this.#events.once("exit");
-	}
-
-	/** As the core machine's. @throws MachineError `timeout`; `exited` if the machine ends first */
-	waitFor(condition: WaitCondition): Promise<string> {
-		return waitForConsole(
-			{
-				name: this.name,
-				consoles: this.consoles,
-				endedBy: this.#exit?.reason,
-				onExit: (listener) => this.on("exit", listener),
-				sleep: (delayNs) => this.#host.sleep(delayNs),
-			},
-			condition,
-		);
 	}
 
 	/** Figures of the run so far; of the whole run, once it has ended. */
@@ -185,28 +143,22 @@ export class Machine implements Shared {
 		await this.stop();
 	}
 
-	#receive(message: FromWorker): void {
-		if (message.kind === "deviceError")
-			this.#events.emit("deviceError", { machine: this.name, device: message.device, error: receiveError(message.error) });
-		else if (message.kind === "exit") {
-			const { error, ...exit } = message.exit;
-			this.#lastStats = message.stats;
-			this.#end({ ...exit, ...(error === undefined ? {} : { error: receiveError(error) }) });
-		} else if (message.kind === "event") {
-			const { name, event } = message;
-			if ("state" in event) this.#state = event.state;
-			this.#events.emit(name, event as never);
-			if ("bytes" in event) this.consoles[event.port]?.receive(event.bytes);
-		}
+	protected sleep(delayNs: number): Sleep {
+		return this.#host.sleep(delayNs);
+	}
+
+	#receive(news: WorkerNews): void {
+		if (news.kind === "state") this.enter(news.state);
+		else this.hear(news);
+	}
+
+	protected ended(exit: MachineExit, stats: MachineStats): void {
+		this.#lastStats = stats;
+		this.#end(exit);
 	}
 
 	#end(exit: MachineExit): void {
-		if (this.#exit !== undefined) return;
-		this.#exit = exit;
-		this.#state = "stopped";
 		this.#worker.terminate();
-		this.#events.emit("state", { machine: this.name, state: "stopped" });
-		for (const target of this.consoles) target.close();
-		this.#events.emit("exit", exit);
+		this.conclude(exit);
 	}
 }

@@ -1,7 +1,8 @@
 import type { DiskFormat } from "../../disk/open.ts";
 import type { MachineOptions } from "../../vm/config.ts";
-import type { MachineEvents, MachineExit, MachineStats } from "../../vm/machine.ts";
-import type { SentError } from "../../vm/sent-error.ts";
+import type { MachineState } from "../../vm/machine-face.ts";
+import type { SentAnswer } from "../../vm/questions.ts";
+import type { SentEvent } from "../../vm/remote-machine.ts";
 import type { RestoreOptions, SnapshotOptions } from "../../vm/snapshot.ts";
 
 /** An address that has been resolved, or the bytes themselves. */
@@ -33,12 +34,7 @@ export type ToWorker =
 	| { readonly kind: "call"; readonly id: number; readonly call: Call }
 	| { readonly kind: "input"; readonly port: number; readonly bytes: Uint8Array };
 
-export type SentExit = Omit<MachineExit, "error"> & { readonly error?: SentError | undefined };
-
 export type FromWorker =
-	| { readonly kind: "result"; readonly id: number; readonly value: unknown }
-	| { readonly kind: "error"; readonly id: number; readonly error: SentError }
-	| { readonly kind: "event"; readonly name: "state" | "reset" | "console"; readonly event: MachineEvents["state" | "reset" | "console"] }
-	| { readonly kind: "deviceError"; readonly device: string; readonly error: SentError }
-	/** The last one. */
-	| { readonly kind: "exit"; readonly exit: SentExit; readonly stats: MachineStats };
+	| ({ readonly kind: "answer" } & SentAnswer<unknown>)
+	| { readonly kind: "state"; readonly state: MachineState }
+	| SentEvent;

@@ -1,17 +1,18 @@
 import { MachineError } from "../../vm/error.ts";
-import { receiveError } from "../../vm/sent-error.ts";
+import { Questions } from "../../vm/questions.ts";
 import type { Call, FromWorker, ToWorker } from "./messages.ts";
+
+/** What comes from a worker unasked. */
+export type WorkerNews = Exclude<FromWorker, { readonly kind: "answer" }>;
 
 /** A page's end of the line to a machine's worker: calls with their answers, and what comes unasked. */
 export class MachineWorker {
 	readonly #name: string;
 	readonly #worker: Worker;
 	readonly #port: MessagePort;
-	readonly #open = new Map<number, { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void }>();
-	#nextId = 0;
+	readonly #questions = new Questions<unknown>();
 	#isEnded = false;
-	/** Gets everything that is no answer. */
-	onMessage: (message: FromWorker) => void = () => {};
+	onNews: (news: WorkerNews) => void = () => {};
 	/** The worker itself has failed: nothing more comes from it. */
 	onFailure: (error: Error) => void = () => {};
 
@@ -24,8 +25,7 @@ export class MachineWorker {
 		this.#worker.onerror = (event) => {
 			const what = event.message ? `: ${event.message}` : " (its script did not load)";
 			const error = new MachineError("engine", `${name}: the machine's worker failed${what}`, { cause: event.error });
-			for (const { reject } of this.#open.values()) reject(error);
-			this.#open.clear();
+			this.#questions.refuseAll(error);
 			this.onFailure(error);
 		};
 		this.#worker.postMessage(undefined, [port2]);
@@ -34,11 +34,7 @@ export class MachineWorker {
 	/** @throws what the worker throws; MachineError `exited` when the machine has ended */
 	call(call: Call): Promise<unknown> {
 		if (this.#isEnded) return Promise.reject(this.#gone(call.name));
-		return new Promise((resolve, reject) => {
-			const id = this.#nextId++;
-			this.#open.set(id, { resolve, reject });
-			this.#send({ kind: "call", id, call });
-		});
+		return this.#questions.ask((id) => this.#send({ kind: "call", id, call }));
 	}
 
 	input(port: number, bytes: Uint8Array): void {
@@ -49,8 +45,7 @@ export class MachineWorker {
 		this.#isEnded = true;
 		this.#worker.terminate();
 		this.#port.close();
-		for (const { reject } of this.#open.values()) reject(this.#gone("an answer"));
-		this.#open.clear();
+		this.#questions.refuseAll(this.#gone("an answer"));
 	}
 
 	#gone(what: string): MachineError {
@@ -62,13 +57,7 @@ export class MachineWorker {
 	}
 
 	#receive(message: FromWorker): void {
-		if (message.kind !== "result" && message.kind !== "error") {
-			this.onMessage(message);
-			return;
-		}
-		const asked = this.#open.get(message.id);
-		this.#open.delete(message.id);
-		if (message.kind === "result") asked?.resolve(message.value);
-		else asked?.reject(receiveError(message.error));
+		if (message.kind === "answer") this.#questions.settle(message);
+		else this.onNews(message);
 	}
 }

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { MachineError } from "../../../vm/error.ts";
+import { Questions, type SentAnswer } from "../../../vm/questions.ts";
 import type { NodeMachineOptions } from "../machine.ts";
 import type { ForkResult } from "./fork-slots.ts";
 import type { Request, WorkerData } from "./fork-worker.ts";
@@ -24,25 +25,19 @@ interface Lane {
 	readonly slot: number;
 }
 
-interface Waiting {
-	resolve(result: ForkResult): void;
-	reject(error: Error): void;
-}
-
 /** Runs commands, each in a fork of its own that ends with it. */
 export class ForkPool implements AsyncDisposable {
 	readonly #workers: readonly Worker[];
 	readonly #free: Lane[];
 	readonly #queue: ((lane: Lane) => void)[] = [];
-	readonly #waiting = new Map<number, Waiting>();
-	#next = 0;
+	readonly #questions = new Questions<ForkResult>();
 
 	private constructor(workers: readonly Worker[], lanes: Lane[]) {
 		this.#workers = workers;
 		this.#free = lanes;
 		for (const worker of workers) {
-			worker.on("message", (message: { number: number; result?: ForkResult; error?: { message: string } }) => this.#answer(message));
-			worker.on("error", (error) => this.#fail(error instanceof Error ? error : new Error(String(error))));
+			worker.on("message", (answer: SentAnswer<ForkResult>) => this.#questions.settle(answer));
+			worker.on("error", (error) => this.#questions.refuseAll(error instanceof Error ? error : new Error(String(error))));
 		}
 	}
 
@@ -75,16 +70,12 @@ export class ForkPool implements AsyncDisposable {
 
 	/**
 	 * Runs a command line in a fresh fork. More than may be alive at a time wait for their turn.
-	 * @throws MachineError `timeout`, `exited`
+	 * @throws MachineError `timeout`, `exited`, `unavailable`; SnapshotError
 	 */
 	async run(command: string, timeout = "60s"): Promise<ForkResult> {
 		const lane = this.#free.shift() ?? (await new Promise<Lane>((resolve) => this.#queue.push(resolve)));
 		try {
-			return await new Promise<ForkResult>((resolve, reject) => {
-				const number = this.#next++;
-				this.#waiting.set(number, { resolve, reject });
-				lane.worker.postMessage({ number, slot: lane.slot, command, timeout } satisfies Request);
-			});
+			return await this.#questions.ask((id) => lane.worker.postMessage({ id, slot: lane.slot, command, timeout } satisfies Request));
 		} finally {
 			const next = this.#queue.shift();
 			if (next === undefined) this.#free.push(lane);
@@ -97,7 +88,7 @@ export class ForkPool implements AsyncDisposable {
 	}
 
 	async close(): Promise<void> {
-		this.#fail(new MachineError("exited", "the pool of forks has been closed"));
+		this.#questions.refuseAll(new MachineError("exited", "the pool of forks has been closed"));
 		await Promise.all(
 			this.#workers.map(async (worker) => {
 				const left = once(worker, "exit");
@@ -105,17 +96,5 @@ export class ForkPool implements AsyncDisposable {
 				await left;
 			}),
 		);
-	}
-
-	#answer({ number, result, error }: { number: number; result?: ForkResult; error?: { message: string } }): void {
-		const waiting = this.#waiting.get(number);
-		this.#waiting.delete(number);
-		if (result !== undefined) waiting?.resolve(result);
-		else waiting?.reject(new MachineError("exited", error?.message ?? "the fork failed"));
-	}
-
-	#fail(error: Error): void {
-		for (const waiting of this.#waiting.values()) waiting.reject(error);
-		this.#waiting.clear();
 	}
 }

@@ -1,8 +1,11 @@
 import { parentPort, threadId, workerData } from "node:worker_threads";
 import { SnapshotTree } from "../../../snapshot/tree.ts";
+import { MachineError } from "../../../vm/error.ts";
+import { sendAnswer } from "../../../vm/questions.ts";
+import { HostError } from "../host-error.ts";
 import type { NodeMachineOptions } from "../machine.ts";
 import { NodeSnapshotFolder } from "./folder.ts";
-import { ForkSlot } from "./fork-slots.ts";
+import { type ForkResult, ForkSlot } from "./fork-slots.ts";
 
 /** What a pool tells its workers first. */
 export interface WorkerData {
@@ -14,7 +17,7 @@ export interface WorkerData {
 
 /** One request, and its answer under the same number. */
 export interface Request {
-	readonly number: number;
+	readonly id: number;
 	readonly slot: number;
 	readonly command: string;
 	readonly timeout: string;
@@ -29,6 +32,16 @@ const places = Array.from({ length: slots }, (_, slot) => {
 	const name = `${options.name ?? "machine"}-fork-${threadId}-${slot}`;
 	return new ForkSlot({ ...options, name }, tree, reference);
 });
+async function run(place: ForkSlot, command: string, timeout: string): Promise<ForkResult> {
+	try {
+		return await place.run(command, timeout);
+	} catch (error) {
+		// Of this host's own errors the other thread would know no more than the name.
+		if (error instanceof HostError) throw new MachineError("unavailable", error.message, { cause: error });
+		throw error;
+	}
+}
+
 port.on("message", (request: Request | "close") => {
 	if (request === "close") {
 		void Promise.all(places.map((place) => place.close()))
@@ -36,11 +49,7 @@ port.on("message", (request: Request | "close") => {
 			.then(() => port.close());
 		return;
 	}
-	const { number, slot, command, timeout } = request;
-	(places[slot] as ForkSlot).run(command, timeout).then(
-		(result) => port.postMessage({ number, result }),
-		(error: unknown) =>
-			port.postMessage({ number, error: error instanceof Error ? { name: error.name, message: error.message } : String(error) }),
-	);
+	const { id, slot, command, timeout } = request;
+	void sendAnswer(id, run(places[slot] as ForkSlot, command, timeout), (answer) => port.postMessage(answer));
 });
 port.postMessage("ready");

@@ -2,9 +2,11 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { assembleMachine } from "../../../../vm/create.ts";
 import type { Machine } from "../../../../vm/machine.ts";
+import { sendAnswer } from "../../../../vm/questions.ts";
+import { exitEvent, forwardEvents } from "../../../../vm/remote-machine.ts";
 import { sendError } from "../../../../vm/sent-error.ts";
 import { tuneWebAssembly } from "../../wasm-tuning.ts";
-import type { FromThread, ThreadData, ToThread } from "./messages.ts";
+import type { FromThread, GuestVerb, ThreadData, ToThread } from "./messages.ts";
 import { DiskLine, RemoteDisk } from "./remote-disk.ts";
 import { ThreadCards } from "./thread-cards.ts";
 import { ThreadHost } from "./thread-host.ts";
@@ -39,17 +41,15 @@ function watch(machine: Machine): void {
 	host.onBell = () => {
 		if (machine.state === "running") machine.post(() => cards.take());
 	};
-	machine.on("console", ({ port: console, bytes }) => send({ kind: "console", port: console, bytes }));
-	machine.on("reset", ({ cause }) => send({ kind: "reset", cause }));
-	machine.on("deviceError", ({ device, error }) => send({ kind: "deviceError", device, error: sendError(error) }));
+	forwardEvents(machine, send);
 	const timer = setInterval(() => send({ kind: "stats", stats: machine.stats }), STATS_MS).unref();
-	machine.on("exit", ({ reason, code, error }) => {
+	machine.on("exit", (exit) => {
 		clearInterval(timer);
-		send({ kind: "exit", exit: { reason, code, ...(error === undefined ? {} : { error: sendError(error) }) }, stats: machine.stats });
+		send(exitEvent(machine, exit));
 	});
 }
 
-async function carryOut(machine: Machine, verb: (ToThread & { readonly kind: "call" })["verb"]): Promise<void> {
+async function carryOut(machine: Machine, verb: GuestVerb): Promise<void> {
 	// What has come while it stood still.
 	if (verb === "start" || verb === "resume") cards.take();
 	// It may have ended, and the lab not have heard of it.
@@ -60,14 +60,8 @@ async function carryOut(machine: Machine, verb: (ToThread & { readonly kind: "ca
 function serve(machine: Machine): void {
 	port?.on("message", (message: ToThread) => {
 		if (message.kind === "input") machine.consoles[message.port]?.write(message.bytes);
-		else if (message.kind === "disk") line.answer(message.id, message.bytes, message.error);
-		else {
-			const { id, verb } = message;
-			carryOut(machine, verb).then(
-				() => send({ kind: "answer", id, state: machine.state }),
-				(error: unknown) => send({ kind: "answer", id, state: machine.state, error: sendError(error) }),
-			);
-		}
+		else if (message.kind === "disk") line.answer(message);
+		else void sendAnswer(message.id, carryOut(machine, message.verb), (answer) => send({ kind: "answer", ...answer }));
 	});
 }
 

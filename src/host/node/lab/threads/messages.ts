@@ -1,6 +1,8 @@
 import type { Mac } from "../../../../net/frames/address.ts";
 import type { MachineOptions, NicModel } from "../../../../vm/config.ts";
-import type { MachineEvents, MachineExit, MachineState, MachineStats } from "../../../../vm/machine.ts";
+import type { MachineStats } from "../../../../vm/machine.ts";
+import type { SentAnswer } from "../../../../vm/questions.ts";
+import type { SentEvent } from "../../../../vm/remote-machine.ts";
 import type { SentError } from "../../../../vm/sent-error.ts";
 
 /** Cells that a machine's thread and the lab's share. */
@@ -53,17 +55,15 @@ export interface DiskRequest {
 export type ToThread =
 	| { readonly kind: "call"; readonly id: number; readonly verb: GuestVerb }
 	| { readonly kind: "input"; readonly port: number; readonly bytes: Uint8Array }
-	| { readonly kind: "disk"; readonly id: number; readonly bytes?: Uint8Array; readonly error?: SentError };
+	/** Bytes only for a buffer that the disk's thread does not see. */
+	| ({ readonly kind: "disk" } & SentAnswer<Uint8Array | undefined>);
 
 export type FromThread =
 	| { readonly kind: "ready" }
 	| { readonly kind: "broken"; readonly error: SentError }
 	/** There are frames. */
 	| { readonly kind: "frames" }
-	| { readonly kind: "answer"; readonly id: number; readonly state: MachineState; readonly error?: SentError }
+	| ({ readonly kind: "answer" } & SentAnswer<void>)
 	| { readonly kind: "stats"; readonly stats: MachineStats }
-	| { readonly kind: "console"; readonly port: number; readonly bytes: Uint8Array }
-	| { readonly kind: "reset"; readonly cause: MachineEvents["reset"]["cause"] }
-	| { readonly kind: "deviceError"; readonly device: string; readonly error: SentError }
 	| { readonly kind: "disk"; readonly id: number; readonly request: DiskRequest }
-	| { readonly kind: "exit"; readonly exit: Omit<MachineExit, "error"> & { readonly error?: SentError }; readonly stats: MachineStats };
+	| SentEvent;

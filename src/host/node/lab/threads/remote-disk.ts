@@ -1,39 +1,23 @@
 import type { Disk } from "../../../../disk/disk.ts";
-import { receiveError, type SentError } from "../../../../vm/sent-error.ts";
+import { Questions, type SentAnswer } from "../../../../vm/questions.ts";
 import type { DiskRequest, SentDiskFacts } from "./messages.ts";
-
-interface Waiting {
-	readonly into: Uint8Array | undefined;
-	readonly resolve: () => void;
-	readonly reject: (error: Error) => void;
-}
 
 /** The machine's end of the line to the lab's open disks. */
 export class DiskLine {
 	readonly #send: (id: number, request: DiskRequest) => void;
-	readonly #waiting = new Map<number, Waiting>();
-	#nextId = 0;
+	readonly #questions = new Questions<Uint8Array | undefined>();
 
 	constructor(send: (id: number, request: DiskRequest) => void) {
 		this.#send = send;
 	}
 
-	ask(request: DiskRequest, into?: Uint8Array): Promise<void> {
-		return new Promise((resolve, reject) => {
-			const id = this.#nextId++;
-			this.#waiting.set(id, { into, resolve, reject });
-			this.#send(id, request);
-		});
+	async ask(request: DiskRequest, into?: Uint8Array): Promise<void> {
+		const bytes = await this.#questions.ask((id) => this.#send(id, request));
+		if (bytes !== undefined) into?.set(bytes);
 	}
 
-	answer(id: number, bytes: Uint8Array | undefined, error: SentError | undefined): void {
-		const waiting = this.#waiting.get(id);
-		this.#waiting.delete(id);
-		if (error !== undefined) waiting?.reject(receiveError(error));
-		else {
-			if (bytes !== undefined) waiting?.into?.set(bytes);
-			waiting?.resolve();
-		}
+	answer(answer: SentAnswer<Uint8Array | undefined>): void {
+		this.#questions.settle(answer);
 	}
 }
 

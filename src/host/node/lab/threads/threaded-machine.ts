@@ -2,25 +2,22 @@ import { Worker } from "node:worker_threads";
 import type { Disk } from "../../../../disk/disk.ts";
 import type { LabGuest, ThreadOptions } from "../../../../lab/runtime.ts";
 import { type MachineConfig, readConfig } from "../../../../vm/config.ts";
-import { Console } from "../../../../vm/console.ts";
-import { Emitter } from "../../../../vm/emitter.ts";
+import { type Console, consolesOf } from "../../../../vm/console.ts";
 import { MachineError } from "../../../../vm/error.ts";
-import type { MachineEvents, MachineExit, MachineState, MachineStats, WaitCondition } from "../../../../vm/machine.ts";
-import { receiveError, sendError } from "../../../../vm/sent-error.ts";
-import { waitForConsole } from "../../../../vm/wait.ts";
+import type { Sleep } from "../../../../vm/host.ts";
+import type { MachineStats } from "../../../../vm/machine.ts";
+import type { MachineExit } from "../../../../vm/machine-face.ts";
+import { Questions, sendAnswer } from "../../../../vm/questions.ts";
+import { RemoteMachine } from "../../../../vm/remote-machine.ts";
+import { receiveError } from "../../../../vm/sent-error.ts";
 import { NodeHost } from "../../host.ts";
 import { newRing } from "./frame-ring.ts";
 import { LabCards } from "./lab-cards.ts";
-import { CELL, CELLS_PER_CARD, type FromThread, type GuestVerb, type ThreadData, type ToThread } from "./messages.ts";
+import { CELL, CELLS_PER_CARD, type DiskRequest, type FromThread, type GuestVerb, type ThreadData, type ToThread } from "./messages.ts";
 import { carryOut } from "./remote-disk.ts";
 
-interface Asked {
-	readonly resolve: () => void;
-	readonly reject: (error: Error) => void;
-}
-
 /** A machine of a lab that lives on a thread of its own, as the lab sees it. */
-export class ThreadedMachine implements LabGuest {
+export class ThreadedMachine extends RemoteMachine implements LabGuest {
 	readonly name: string;
 	readonly config: MachineConfig;
 	readonly consoles: readonly Console[];
@@ -31,26 +28,20 @@ export class ThreadedMachine implements LabGuest {
 	readonly #framesCame: () => void;
 	readonly #disks: readonly Disk[];
 	readonly #host = new NodeHost();
-	readonly #events = new Emitter<MachineEvents>();
-	readonly #asked = new Map<number, Asked>();
-	#nextId = 0;
-	#state: MachineState = "created";
-	#exit: MachineExit | undefined;
+	readonly #questions = new Questions<void>();
+	readonly #made = Promise.withResolvers<void>();
 	#stats: MachineStats;
-	#settle: Asked = { resolve: () => {}, reject: () => {} };
 
 	/** @param framesCame told when there are frames, after `cards` has gone to sleep @throws MachineError `config` */
 	constructor(options: ThreadOptions, labBell: SharedArrayBuffer, framesCame: () => void) {
+		super();
 		this.#framesCame = framesCame;
 		const { disks = [], ...machine } = options.machine;
 		this.name = machine.name;
 		this.config = readConfig({ ...machine, disks, nics: options.cards.map(({ jack, model, mac }) => ({ port: jack, model, mac })) });
 		this.#disks = disks.map(({ disk }) => disk);
 		this.#stats = { ...NO_STATS, cpus: this.config.cpus, memoryBytes: this.config.memory };
-		this.consoles = Array.from(
-			{ length: this.config.serialPorts + (this.config.virtioConsole ? 1 : 0) },
-			(_, port) => new Console(port, (bytes) => this.#post({ kind: "input", port, bytes })),
-		);
+		this.consoles = consolesOf(this.config, (port) => (bytes) => this.#post({ kind: "input", port, bytes }));
 		const cells = new SharedArrayBuffer(4 * (CELL.cards + CELLS_PER_CARD * options.cards.length));
 		const workerData: ThreadData = {
 			machine,
@@ -67,9 +58,7 @@ export class ThreadedMachine implements LabGuest {
 		};
 		this.cards = new LabCards(options, new Int32Array(cells), workerData.toMachine, workerData.toLab);
 		this.#worker = new Worker(new URL("./machine-worker.ts", import.meta.url), { workerData, name: this.name });
-		this.ready = new Promise((resolve, reject) => {
-			this.#settle = { resolve, reject };
-		});
+		this.ready = this.#made.promise;
 		// Whoever does not wait for it hears of it from `start`.
 		this.ready.catch(() => {});
 		this.#worker.on("message", (message: FromThread) => this.#receive(message));
@@ -80,50 +69,32 @@ export class ThreadedMachine implements LabGuest {
 		this.#worker.on("exit", () => this.#fail(new MachineError("engine", `${this.name}: the machine's thread has ended`)));
 	}
 
-	get state(): MachineState {
-		return this.#state;
-	}
-
-	get exit(): MachineExit | undefined {
-		return this.#exit;
-	}
-
 	get stats(): MachineStats {
 		return this.#stats;
 	}
 
-	get console(): Console {
-		const first = this.consoles[0];
-		if (first === undefined) throw new MachineError("config", `${this.name}: serialPorts is 0`);
-		return first;
-	}
-
-	on<Name extends keyof MachineEvents>(name: Name, listener: (event: MachineEvents[Name]) => void): () => void {
-		return this.#events.on(name, listener);
-	}
-
 	async start(): Promise<void> {
-		this.#need("start", "created");
-		this.#enter("running");
+		this.need("start", "created");
+		this.enter("running");
 		await this.ready;
 		await this.#ask("start");
 	}
 
 	async pause(): Promise<void> {
-		this.#need("pause", "running");
+		this.need("pause", "running");
 		await this.#ask("pause");
 		// The guest may have ended meanwhile.
-		if (this.#state === "running") this.#enter("paused");
+		if (this.state === "running") this.enter("paused");
 	}
 
 	async resume(): Promise<void> {
-		this.#need("resume", "paused");
-		this.#enter("running");
+		this.need("resume", "paused");
+		this.enter("running");
 		await this.#ask("resume");
 	}
 
 	async stop(): Promise<void> {
-		if (this.#state === "stopped") return;
+		if (this.state === "stopped") return;
 		const ended = this.finished();
 		await this.ready.catch(() => {});
 		await this.#ask("stop");
@@ -131,25 +102,8 @@ export class ThreadedMachine implements LabGuest {
 	}
 
 	pressPowerButton(): void {
-		this.#need("pressPowerButton", "running");
+		this.need("pressPowerButton", "running");
 		this.#ask("pressPowerButton").catch(() => {});
-	}
-
-	async finished(): Promise<MachineExit> {
-		return this.#exit ?? this.#events.once("exit");
-	}
-
-	waitFor(condition: WaitCondition): Promise<string> {
-		return waitForConsole(
-			{
-				name: this.name,
-				consoles: this.consoles,
-				endedBy: this.#exit?.reason,
-				onExit: (listener) => this.on("exit", listener),
-				sleep: (delayNs) => this.#host.sleep(delayNs),
-			},
-			condition,
-		);
 	}
 
 	/** The lab has no more to do with it: its thread ends. */
@@ -158,13 +112,13 @@ export class ThreadedMachine implements LabGuest {
 		void this.#worker.terminate();
 	}
 
-	#ask(verb: GuestVerb): Promise<void> {
-		if (this.#state === "stopped") return Promise.resolve();
-		return new Promise((resolve, reject) => {
-			const id = this.#nextId++;
-			this.#asked.set(id, { resolve, reject });
-			this.#post({ kind: "call", id, verb });
-		});
+	protected sleep(delayNs: number): Sleep {
+		return this.#host.sleep(delayNs);
+	}
+
+	async #ask(verb: GuestVerb): Promise<void> {
+		if (this.state === "stopped") return;
+		await this.#questions.ask((id) => this.#post({ kind: "call", id, verb }));
 	}
 
 	#post(message: ToThread): void {
@@ -177,79 +131,48 @@ export class ThreadedMachine implements LabGuest {
 			case "frames":
 				this.#framesCame();
 				break;
-			case "console": {
-				const { port, bytes } = message;
-				this.#events.emit("console", { machine: this.name, port, bytes });
-				this.consoles[port]?.receive(bytes);
+			case "answer":
+				this.#questions.settle(message);
 				break;
-			}
-			case "answer": {
-				const asked = this.#asked.get(message.id);
-				this.#asked.delete(message.id);
-				if (message.error === undefined) asked?.resolve();
-				else asked?.reject(receiveError(message.error));
-				break;
-			}
 			case "stats":
 				this.#stats = message.stats;
 				break;
-			case "reset":
-				this.#events.emit("reset", { machine: this.name, cause: message.cause });
-				break;
-			case "deviceError":
-				this.#events.emit("deviceError", { machine: this.name, device: message.device, error: receiveError(message.error) });
-				break;
 			case "disk":
-				this.#serveDisk(message);
+				this.#serveDisk(message.id, message.request);
 				break;
 			case "ready":
-				this.#settle.resolve();
+				this.#made.resolve();
 				break;
 			case "broken":
 				this.#fail(receiveError(message.error));
 				break;
-			case "exit": {
-				const { error, ...exit } = message.exit;
-				this.#stats = message.stats;
-				this.#end({ ...exit, ...(error === undefined ? {} : { error: receiveError(error) }) });
-				break;
-			}
+			default:
+				this.hear(message);
 		}
 	}
 
-	#serveDisk({ id, request }: FromThread & { readonly kind: "disk" }): void {
-		carryOut(this.#disks[request.disk] as Disk, request).then(
-			(bytes) => this.#post({ kind: "disk", id, ...(bytes === undefined ? {} : { bytes }) }),
-			(error: unknown) => this.#post({ kind: "disk", id, error: sendError(error) }),
-		);
+	#serveDisk(id: number, request: DiskRequest): void {
+		void sendAnswer(id, carryOut(this.#disks[request.disk] as Disk, request), (answer) => this.#post({ kind: "disk", ...answer }));
 	}
 
 	/** The thread, or what it was to make, is broken: nothing but the disks is left of the machine. */
 	#fail(error: Error): void {
-		if (this.#exit !== undefined) return;
+		if (this.exit !== undefined) return;
 		for (const disk of this.#disks) disk.close().catch(() => {});
-		this.#settle.reject(error);
+		this.#made.reject(error);
 		this.#end({ reason: "failed", code: 125, error });
 	}
 
+	protected ended(exit: MachineExit, stats: MachineStats): void {
+		this.#stats = stats;
+		this.#end(exit);
+	}
+
 	#end(exit: MachineExit): void {
-		this.#exit = exit;
-		this.#enter("stopped");
-		for (const { resolve } of this.#asked.values()) resolve();
-		this.#asked.clear();
-		for (const target of this.consoles) target.close();
+		// Whoever waits for an answer learns from the state what became of it.
+		this.#questions.answerAll();
 		this.leave();
-		this.#events.emit("exit", exit);
-	}
-
-	#enter(state: MachineState): void {
-		this.#state = state;
-		this.#events.emit("state", { machine: this.name, state });
-	}
-
-	#need(call: string, state: MachineState): void {
-		if (this.#state !== state)
-			throw new MachineError("state", `${this.name}: ${call} needs a machine that is ${state}, this one is ${this.#state}`);
+		this.conclude(exit);
 	}
 }
 
