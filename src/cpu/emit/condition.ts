@@ -10,6 +10,14 @@ export interface FlagSource {
 	readonly x: Expr;
 	readonly y: Expr;
 	readonly z: Expr;
+	/** A rotate has replaced CF and OF since. */
+	readonly turn?: Turn;
+}
+
+/** What a rotate leaves: i32, bit 31 is the result's highest. To the left: bit 0 is the lowest; to the right: bit 30 is the second. */
+export interface Turn {
+	readonly isLeft: boolean;
+	readonly value: Expr;
 }
 
 const t = (e: Expr) => e.type as "i32" | "i64";
@@ -49,8 +57,13 @@ function parityOf(value: Expr): Expr {
 	return op("i32Eqz", op("i32And", op("i32Popcnt", op("i32And", low(value), i32(0xff))), i32(1)));
 }
 
+const isNegative = (e: Expr) => op(`${t(e)}LtS`, e, zero(e));
+
+const topOf = (turn: Turn) => op("i32ShrU", turn.value, i32(31));
+
 export function carryFlag(s: FlagSource): Expr {
 	const type = t(s.x);
+	if (s.turn !== undefined) return s.turn.isLeft ? op("i32And", s.turn.value, i32(1)) : topOf(s.turn);
 	switch (s.kind) {
 		case "image":
 			return flagBit(s.x, FLAG.CF);
@@ -70,6 +83,11 @@ export function carryFlag(s: FlagSource): Expr {
 			return low(s.y);
 		case "bits":
 			return flagBit(s.y, FLAG.CF);
+		case "shl":
+			return isNegative(s.y);
+		case "shr":
+		case "sar":
+			return op("i32And", low(s.y), i32(1));
 	}
 }
 
@@ -81,24 +99,28 @@ function zeroFlag(s: FlagSource): Expr {
 }
 
 function signFlag(s: FlagSource): Expr {
-	if (s.kind === "image") return flagBit(s.x, FLAG.SF);
-	return op(`${t(s.x)}LtS`, result(s), zero(s.x));
+	return s.kind === "image" ? flagBit(s.x, FLAG.SF) : isNegative(result(s));
 }
 
 function overflowFlag(s: FlagSource): Expr {
 	const type = t(s.x);
+	if (s.turn !== undefined) {
+		const other = s.turn.isLeft ? s.turn.value : op("i32ShrU", s.turn.value, i32(30));
+		return op("i32Xor", topOf(s.turn), op("i32And", other, i32(1)));
+	}
 	switch (s.kind) {
 		case "image":
 			return flagBit(s.x, FLAG.OF);
 		case "add":
 		case "adc": {
 			const r = result(s);
-			return op(`${type}LtS`, op(`${type}And`, op(`${type}Xor`, s.x, r), op(`${type}Xor`, s.y, r)), zero(s.x));
+			return isNegative(op(`${type}And`, op(`${type}Xor`, s.x, r), op(`${type}Xor`, s.y, r)));
 		}
 		case "sub":
 		case "sbb":
-			return op(`${type}LtS`, op(`${type}And`, op(`${type}Xor`, s.x, s.y), op(`${type}Xor`, s.x, result(s))), zero(s.x));
+			return isNegative(op(`${type}And`, op(`${type}Xor`, s.x, s.y), op(`${type}Xor`, s.x, result(s))));
 		case "logic":
+		case "sar":
 			return i32(0);
 		case "inc": {
 			const min = -(1n << BigInt(s.width - 1));
@@ -110,6 +132,10 @@ function overflowFlag(s: FlagSource): Expr {
 		}
 		case "bits":
 			return flagBit(s.y, FLAG.OF);
+		case "shl":
+			return isNegative(op(`${type}Xor`, s.x, s.y));
+		case "shr":
+			return isNegative(s.y);
 	}
 }
 
@@ -122,6 +148,9 @@ function auxiliaryFlag(s: FlagSource): Expr {
 		case "image":
 			return flagBit(s.x, FLAG.AF);
 		case "logic":
+		case "shl":
+		case "shr":
+		case "sar":
 			return i32(0);
 		case "bits":
 			return flagBit(s.y, FLAG.AF);
@@ -140,7 +169,8 @@ const not = (e: Expr) => op("i32Eqz", e);
 export function condition(s: FlagSource, cc: number): Expr {
 	if (cc & 1) return not(condition(s, cc & ~1));
 	const type = t(s.x);
-	const isSub = s.kind === "sub";
+	const isSub = s.kind === "sub" && s.turn === undefined;
+	const isLogic = s.kind === "logic" && s.turn === undefined;
 	switch (cc >> 1) {
 		case 0:
 			return overflowFlag(s);
@@ -155,18 +185,22 @@ export function condition(s: FlagSource, cc: number): Expr {
 		case 5:
 			return parityFlag(s);
 		case 6:
-			return isSub ? op(`${type}LtS`, s.x, s.y) : s.kind === "logic" ? signFlag(s) : op("i32Xor", signFlag(s), overflowFlag(s));
+			return isSub ? op(`${type}LtS`, s.x, s.y) : isLogic ? signFlag(s) : op("i32Xor", signFlag(s), overflowFlag(s));
 		default:
 			if (isSub) return op(`${type}LeS`, s.x, s.y);
-			if (s.kind === "logic") return op(`${type}LeS`, s.x, zero(s.x));
+			if (isLogic) return op(`${type}LeS`, s.x, zero(s.x));
 			return op("i32Or", zeroFlag(s), op("i32Xor", signFlag(s), overflowFlag(s)));
 	}
 }
 
 /** All six flags where RFLAGS has them. */
 export function flagImage(s: FlagSource): Expr {
-	if (s.kind === "image") return low(s.x);
 	const place = (flag: Expr, bit: number) => op("i32Shl", flag, i32(31 - Math.clz32(bit)));
+	if (s.kind === "image") {
+		if (s.turn === undefined) return low(s.x);
+		const others = op("i32And", low(s.x), i32(~(FLAG.CF | FLAG.OF)));
+		return op("i32Or", others, op("i32Or", carryFlag(s), place(overflowFlag(s), FLAG.OF)));
+	}
 	const parts = [
 		place(parityFlag(s), FLAG.PF),
 		place(auxiliaryFlag(s), FLAG.AF),

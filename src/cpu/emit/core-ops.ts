@@ -255,8 +255,8 @@ export abstract class CoreOps {
 		return this.#queue.length > 0;
 	}
 
-	/** The next write takes effect only on one side of a branch. */
-	protected beforeConditional(): void {}
+	/** The next write is of the flags and takes effect only on one side of a branch. */
+	protected beforeConditionalFlags(): void {}
 
 	/** Where a write would change what a later one is yet to read, that is read now. */
 	protected untangle(_writes: readonly QueuedWrite[]): void {}
@@ -271,7 +271,7 @@ export abstract class CoreOps {
 			if (condition === undefined || isConst(condition)) {
 				if (condition === undefined || condition.imm !== 0) this.#carryOut(write);
 			} else {
-				this.beforeConditional();
+				if (write.source !== undefined) this.beforeConditionalFlags();
 				this.isConditional = true;
 				this.f.if(condition, () => this.#carryOut(write));
 				this.isConditional = false;
@@ -317,6 +317,11 @@ export abstract class CoreOps {
 	#extend(width: Width, e: Expr): Expr {
 		if (width === 8) return op("i32Extend8S", e);
 		return width === 16 ? op("i32Extend16S", e) : e;
+	}
+
+	/** A rotate's flags, from its pinned result: CF and OF. false: the reading wants them worked out. */
+	turnFlags(_isLeft: boolean, _width: Width, _result: Expr, _isSome: Expr): boolean {
+		return false;
 	}
 
 	/** CF as 0 or 1. */

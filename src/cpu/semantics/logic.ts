@@ -51,22 +51,9 @@ define("SHL", (o) => {
 	const width = o.widthOf(0);
 	const a = o.readModify(0);
 	const { count, isSome } = shiftCount(o, width, 1);
-	let result: Expr;
-	let carry: Expr;
-	if (width === 64) {
-		result = o.f.let(op("i64Shl", a, count));
-		carry = op("i32WrapI64", op("i64And", op("i64ShrU", a, op("i64Sub", i64(64), count)), i64(1)));
-	} else if (width === 32) {
-		result = o.f.let(op("i32Shl", a, count));
-		carry = op("i32And", op("i32ShrU", a, op("i32Sub", i32(32), count)), i32(1));
-	} else {
-		// Counts up to 31 push everything out; the bit that left last stands just above the operand.
-		const wide = o.f.let(op("i64Shl", op("i64ExtendI32U", a), op("i64ExtendI32U", count)));
-		result = o.f.let(truncate(width, op("i32WrapI64", wide)));
-		carry = op("i32And", op("i32WrapI64", op("i64ShrU", wide, i64(width))), i32(1));
-	}
-	const cf = o.f.let(carry);
-	o.setFlags("bits", width, result, carryOverflow(cf, op("i32Xor", cf, bit(width, result, width - 1))), undefined, isSome);
+	const result = o.f.let(truncate(width, alu(width, "Shl", a, count)));
+	// Counts up to 31 push everything out.
+	o.setFlags("shl", width, result, signExtendTo(width, width, shiftedByLess(width, "Shl", a, count)), undefined, isSome);
 	o.write(0, result);
 });
 
@@ -75,8 +62,12 @@ define("SHR", (o) => {
 	const a = o.readModify(0);
 	const { count, isSome } = shiftCount(o, width, 1);
 	const result = o.f.let(alu(width, "ShrU", a, count));
-	const carry = op("i32And", low32(alu(width, "ShrU", a, alu(width, "Sub", count, constant(width, 1)))), i32(1));
-	o.setFlags("bits", width, result, carryOverflow(carry, bit(width, a, width - 1)), undefined, isSome);
+	if (width >= 32) o.setFlags("shr", width, result, shiftedByLess(width, "ShrS", a, count), undefined, isSome);
+	else {
+		// Beyond the operand's width the sign must not take part.
+		const carry = op("i32And", shiftedByLess(width, "ShrU", a, count), i32(1));
+		o.setFlags("bits", width, result, carryOverflow(carry, bit(width, a, width - 1)), undefined, isSome);
+	}
 	o.write(0, result);
 });
 
@@ -85,10 +76,14 @@ define("SAR", (o) => {
 	const a = o.f.let(signExtendTo(width, width, o.readModify(0)));
 	const { count, isSome } = shiftCount(o, width, 1);
 	const result = o.f.let(alu(width, "ShrS", a, count));
-	const carry = op("i32And", low32(alu(width, "ShrS", a, alu(width, "Sub", count, constant(width, 1)))), i32(1));
-	o.setFlags("bits", width, result, carry, undefined, isSome);
+	o.setFlags("sar", width, result, shiftedByLess(width, "ShrS", a, count), undefined, isSome);
 	o.write(0, truncate(width, result));
 });
+
+/** The operand shifted by one place less than the count. */
+function shiftedByLess(width: Width, shift: "Shl" | "ShrU" | "ShrS", a: Expr, count: Expr): Expr {
+	return alu(width, shift, a, alu(width, "Sub", count, constant(width, 1)));
+}
 
 /** Rotates change CF and OF alone. */
 function setRotateFlags(o: Ops, carry: Expr, overflow: Expr, isSome: Expr): void {
@@ -109,10 +104,10 @@ define(["ROL", "ROR"], (o) => {
 		const [left, right] = isLeft ? [by, back] : [back, by];
 		result = o.f.let(truncate(width, op("i32Or", op("i32Shl", a, left), op("i32ShrU", a, right))));
 	}
-	const top = o.f.let(bit(width, result, width - 1));
-	const carry = isLeft ? o.f.let(bit(width, result, 0)) : top;
+	const top = bit(width, result, width - 1);
+	const carry = isLeft ? bit(width, result, 0) : top;
 	const overflow = op("i32Xor", top, isLeft ? carry : bit(width, result, width - 2));
-	setRotateFlags(o, carry, overflow, isSome);
+	if (!o.turnFlags(isLeft, width, result, isSome)) setRotateFlags(o, carry, overflow, isSome);
 	o.write(0, result);
 });
 

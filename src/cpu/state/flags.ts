@@ -22,6 +22,12 @@ export const CC = {
 	sbb: 7,
 	/** SF, ZF, PF from result X; OF, AF, CF as they stand in Y (RFLAGS positions). */
 	bits: 8,
+	/** Result X of a shift to the left; CF = the sign of Y, which is the operand shifted by one less; OF = CF ≠ SF; AF = 0. */
+	shl: 9,
+	/** The same to the right, Y with its sign whatever X has: CF = its lowest bit, OF = its sign. */
+	shr: 10,
+	/** The same as `shr`, OF = 0. */
+	sar: 11,
 } as const;
 
 export type FlagKind = keyof typeof CC;
@@ -90,7 +96,16 @@ export function materialiseFlags(op: number, x: bigint, y: bigint, z: bigint): n
 	} else if (kind === CC.bits) {
 		result = narrow(x);
 		flags |= Number(y) & (FLAG.CF | FLAG.AF | FLAG.OF);
-	} else result = narrow(x);
+	} else {
+		result = narrow(x);
+		if (kind === CC.shl) {
+			if (y < 0n) flags |= FLAG.CF;
+			if (y < 0n !== result < 0n) flags |= FLAG.OF;
+		} else if (kind === CC.shr || kind === CC.sar) {
+			if (y & 1n) flags |= FLAG.CF;
+			if (kind === CC.shr && y < 0n) flags |= FLAG.OF;
+		}
+	}
 	if (result === 0n) flags |= FLAG.ZF;
 	if (result < 0n) flags |= FLAG.SF;
 	return flags | parity(result);

@@ -1,11 +1,11 @@
-import { type Expr, i32, i64, localOf, op } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, isConst, localOf, op } from "../../wasm/expr.ts";
 import { OP } from "../../wasm/opcodes.ts";
-import { condition, type FlagSource, flagImage } from "../emit/condition.ts";
+import { condition, type FlagSource, flagImage, type Width } from "../emit/condition.ts";
 import type { QueuedWrite } from "../emit/ops.ts";
 import { ccOp } from "../state/flags.ts";
 import { type FlagKnowledge, inputCount, inputOf, wide } from "./region-locals.ts";
-import { FIRST_FORM } from "./region-sites.ts";
-import { RegionWays } from "./region-ways.ts";
+import { FIRST_FORM, TURNED_LEFT, TURNED_RIGHT } from "./region-sites.ts";
+import { flagsImage, RegionWays } from "./region-ways.ts";
 
 /** How a region sets flags and looks at them; and that an instruction's writes do not get in each other's way. */
 export abstract class RegionFlags extends RegionWays {
@@ -22,13 +22,14 @@ export abstract class RegionFlags extends RegionWays {
 		const count = inputCount(source.kind);
 		this.hasCarry = false;
 		if (this.isConditional) {
-			// On the other side of the branch the locals hold what they held: `beforeConditional` has seen to that.
+			if (this.areFlagsDead) {
+				this.#setSometimes();
+				return;
+			}
+			// On the other side of the branch the locals hold what they held: `beforeConditionalFlags` has seen to that.
 			f.set(this.ccOp, i32(ccOp(source.kind, source.width)));
 			this.#setInputs(this.cc, [this.#general(source.x), this.#general(source.y), this.#general(source.z)], count);
-			if (this.effects.flags === "none") this.effects.flags = "sometimes";
-			if (state.flags === "memory") state.flags = "either";
-			if (state.flags === "either") this.areFlagsWanted = true;
-			this.known = undefined;
+			this.#setSometimes();
 			return;
 		}
 		this.effects.flags = "always";
@@ -41,6 +42,31 @@ export abstract class RegionFlags extends RegionWays {
 		const y = count > 1 ? f.get(locals[1] as number) : none;
 		const z = count > 2 ? f.get(locals[2] as number) : none;
 		this.known = { kind: source.kind, width: source.width, x, y, z, form: FIRST_FORM + ccOp(source.kind, source.width) };
+	}
+
+	#setSometimes(): void {
+		const { effects, state } = this;
+		if (effects.flags === "none") effects.flags = "sometimes";
+		if (state.flags === "memory") state.flags = "either";
+		if (state.flags === "either") this.areFlagsWanted = true;
+		this.known = undefined;
+	}
+
+	/** Of the flags that a rotate replaces, its result says enough, which is looked at when somebody asks. */
+	override turnFlags(isLeft: boolean, width: Width, result: Expr, isSome: Expr): boolean {
+		this.looksAtFlags = true;
+		const { known } = this;
+		if (known === undefined || this.isInMemory || this.areFlagsDead) return false;
+		if (!isConst(isSome) || isSome.imm === 0 || width < 32 || (isLeft && width === 64)) return false;
+		const value = width === 64 ? op("i32WrapI64", op("i64ShrU", result, i64(32))) : result;
+		this.later(() => {
+			this.f.set(this.turned, value);
+			this.effects.flags = "always";
+			this.state.flags = "locals";
+			const form = FIRST_FORM + ccOp(known.kind, known.width) + (isLeft ? TURNED_LEFT : TURNED_RIGHT);
+			this.known = { ...known, turn: { isLeft, value: this.f.get(this.turned) }, form };
+		});
+		return true;
 	}
 
 	/** An input as `cc` has it. */
@@ -84,18 +110,21 @@ export abstract class RegionFlags extends RegionWays {
 			write.source = { kind: source.kind, width: source.width, x: now(source.x), y: now(source.y), z: now(source.z) };
 	}
 
-	protected override beforeConditional(): void {
-		this.generaliseFlags();
+	protected override beforeConditionalFlags(): void {
+		if (!this.areFlagsDead) this.generaliseFlags();
 	}
 
 	/** Puts known flags into the form that every way to a place can have: before ways come together. */
 	generaliseFlags(): void {
 		this.looksAtFlags = true;
-		const known = this.known;
-		if (known === undefined || this.state.flags === "memory" || this.isInMemory) return;
-		this.f.set(this.ccOp, i32(ccOp(known.kind, known.width)));
-		if (known.x.type === this.registerType) return;
-		for (let i = 0; i < inputCount(known.kind); i++) this.f.set(this.cc[i] as number, wide(inputOf(known, i)));
+		if (this.known === undefined || this.state.flags === "memory" || this.isInMemory) return;
+		const isTurned = this.known.turn !== undefined;
+		const source = isTurned ? flagsImage(this.known) : this.known;
+		this.f.set(this.ccOp, i32(ccOp(source.kind, source.width)));
+		if (!isTurned && source.x.type === this.registerType) return;
+		for (let i = 0; i < inputCount(source.kind); i++) this.f.set(this.cc[i] as number, this.#general(inputOf(source, i)));
+		// Its inputs may have been replaced.
+		if (isTurned) this.known = undefined;
 	}
 
 	/**

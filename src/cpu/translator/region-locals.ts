@@ -66,6 +66,8 @@ export abstract class RegionLocals extends Ops {
 	/** CF, at the start of blocks that want it, until flags are set. */
 	protected readonly keptCarry: number;
 	protected hasCarry = false;
+	/** What the last rotate left, if that has set CF and OF since. */
+	protected readonly turned: number;
 	/**
 	 * While it is defined and the flags are in locals, its inputs are all there is: the state block's form is worked out where it is
 	 * wanted.
@@ -97,6 +99,7 @@ export abstract class RegionLocals extends Ops {
 		this.cc = inputs(this.registerType);
 		this.cc32 = this.registerType === "i64" ? inputs("i32") : this.cc;
 		this.keptCarry = f.register("i32");
+		this.turned = f.register("i32");
 		f.provideTemporaries("i32", 8);
 		f.provideTemporaries("i64", 6);
 	}

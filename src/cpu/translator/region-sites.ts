@@ -1,11 +1,13 @@
 import type { FlagSource } from "../emit/condition.ts";
 
-/** Flags whose inputs are in locals, and what tells them from others: `FIRST_FORM` and `ccOp`. */
+/** Flags whose inputs are in locals, and what tells them from others: `FIRST_FORM`, `ccOp` and the direction of a rotate since. */
 export interface KnownFlags extends FlagSource {
 	readonly form: number;
 }
 
 export const FIRST_FORM = 2;
+export const TURNED_LEFT = 64;
+export const TURNED_RIGHT = 128;
 /** In templates: nothing is known but the carry. */
 export const FORM_WITH_CARRY = 1;
 
@@ -118,12 +120,15 @@ function isPart(part: WayOut, whole: WayOut): boolean {
 	);
 }
 
-/** The form of dirty flags as a number below 64. */
+/** Forms are numbers below this. */
+export const FORMS = 256;
+
+/** The form of dirty flags. */
 export function formOf(flags: DirtyFlags): number {
 	return flags === undefined ? 0 : flags === "any" ? 1 : flags.form;
 }
 
 /** Kind, general registers and the flags' form as one number. */
 function wayKey(kind: WayOut["kind"], gpr: number, flags: DirtyFlags): number {
-	return (gpr * 128 + formOf(flags)) * 2 + (kind === "onwards" ? 0 : 1);
+	return (gpr * FORMS + formOf(flags)) * 2 + (kind === "onwards" ? 0 : 1);
 }

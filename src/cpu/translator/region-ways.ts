@@ -1,13 +1,18 @@
 import type { Expr } from "../../wasm/expr.ts";
 import { i32, op, varying } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
-import type { FlagSource } from "../emit/condition.ts";
+import { type FlagSource, flagImage } from "../emit/condition.ts";
 import { ccOp } from "../state/flags.ts";
 import { at } from "../state/layout.ts";
 import { afterMemory } from "./region-flow.ts";
 import { FLAG_INPUTS, GPR_AT, inputCount, inputOf, lowest, RegionLocals, wide } from "./region-locals.ts";
 import { type DirtyFlags, WaysOut } from "./region-sites.ts";
 import { SITE } from "./templates.ts";
+
+/** The flags worked out, as the state block has a form for. */
+export function flagsImage(source: FlagSource): FlagSource {
+	return { kind: "image", width: 32, x: flagImage(source), y: i32(0), z: i32(0) };
+}
 
 /** How a region leaves: what the state block does not know is stored, and no more. */
 export abstract class RegionWays extends RegionLocals {
@@ -52,7 +57,8 @@ export abstract class RegionWays extends RegionLocals {
 		} else this.storeSource(flags);
 	}
 
-	protected storeSource(source: FlagSource): void {
+	protected storeSource(known: FlagSource): void {
+		const source = known.turn === undefined ? known : flagsImage(known);
 		this.f.store("i32Store", this.cpu, i32(ccOp(source.kind, source.width)), at("ccOp"));
 		for (let i = 0; i < inputCount(source.kind); i++)
 			this.f.store("i64Store", this.cpu, wide(inputOf(source, i)), at(FLAG_INPUTS[i] as "ccX"));

@@ -30,7 +30,9 @@ export type FlagUse = "sets" | "passes" | "keeps" | "sees";
 /** Set all six flags and read none, whatever their operands. */
 const SETTERS: ReadonlySet<string> = new Set(["ADD", "SUB", "CMP", "AND", "OR", "XOR", "TEST", "NEG", "IMUL", "MUL"]);
 /** Leave some flags as they are, and set the others: what they read is dead if what they set is. */
-const KEEPERS: ReadonlySet<string> = new Set(["INC", "DEC"]);
+const KEEPERS: ReadonlySet<string> = new Set([
+	...["INC", "DEC", "SHL", "SHR", "SAR", "ROL", "ROR", "SHLD", "SHRD", "BT", "BTS", "BTR", "BTC", "BSF", "BSR"],
+]);
 /** Neither read nor write flags. */
 const PASSERS: ReadonlySet<string> = new Set(["MOV", "MOVZX", "MOVSX", "MOVSXD", "LEA", "NOT", "BSWAP", "NOP", "XCHG", "CBW", "CWD"]);
 

@@ -3,7 +3,7 @@ import { HOLE, type Template } from "../../wasm/template.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import type { Effects } from "./effects.ts";
-import type { KnownFlags } from "./region-sites.ts";
+import { FORMS, type KnownFlags } from "./region-sites.ts";
 
 /** Roles that registers play in an instruction: operand n (n < 4), base and index of the memory operand. */
 export const BASE_ROLE = 4;
@@ -55,7 +55,7 @@ export function templateKey(insn: Insn, areFlagsDead: boolean, flagForm: number)
 	}
 	const form = addressForm(insn);
 	if (form < 0) return -1;
-	return ((immediate * 256 + form) * 2 + (areFlagsDead ? 1 : 0)) * 64 + flagForm;
+	return ((immediate * 256 + form) * 2 + (areFlagsDead ? 1 : 0)) * FORMS + flagForm;
 }
 
 /** The form of the memory operand's address, below 256: which parts it has. */
