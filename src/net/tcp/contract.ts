@@ -26,17 +26,23 @@ export interface TcpEvents {
 	closed?(reason: TcpCloseReason): void;
 }
 
+/** What both sides have agreed on by their SYNs. */
+export type TcpTerms = {
+	/** What a segment of ours carries. */
+	readonly mssBytes: number;
+	readonly hasTimestamps: boolean;
+	readonly hasSack: boolean;
+	/** By how many bits the windows of the other side, and ours, are shifted. */
+	readonly sendShift: number;
+	readonly receiveShift: number;
+};
+
 /**
  * A connection as a snapshot has it: what is needed for it to go on and be right. What only makes it fast (windows of
  * congestion, round trip times, segments that came before their turn) begins anew, as after a timeout.
  */
-export type TcpConnectionState = {
+export type TcpConnectionState = TcpTerms & {
 	readonly state: TcpState;
-	readonly mssBytes: number;
-	readonly hasTimestamps: boolean;
-	readonly hasSack: boolean;
-	readonly sendShift: number;
-	readonly receiveShift: number;
 	readonly una: number;
 	readonly max: number;
 	readonly peerWindow: number;
