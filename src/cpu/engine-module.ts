@@ -5,18 +5,25 @@ import { buildCoreModule, coreFunctions, HANDLER_PARAMS } from "./core/registry.
 import type { Callables } from "./emit/ops.ts";
 import "./core/flags.ts";
 import "./core/integer.ts";
+import "./core/deliver.ts";
 import "./core/fast-calls.ts";
 import "./core/decode-block.ts";
 import "./core/find-code.ts";
+import "./core/interrupt-return.ts";
 import "./core/memory.ts";
 import "./core/page-walk.ts";
+import "./core/privilege.ts";
+import "./core/segment-loads.ts";
 import "./core/sse.ts";
 
 /** A helper in TypeScript: (offset of the CPU's block, three arguments) → status. */
 export type Helper = (cpu: number, a: number, b: number, c: number) => number;
 
 /** Helpers that the core module itself calls: whoever makes an engine brings at least these. */
-export const CORE_HELPERS = ["slowLoad", "slowStore", "slowProbe", "syscall", "sysret", "sti"] as const;
+export const CORE_HELPERS = [
+	...["slowLoad", "slowStore", "slowProbe", "syscall", "sysret", "sysenter", "sysexit"],
+	...["sti", "popf", "setAc", "segmentLoad", "iret", "interrupt"],
+] as const;
 
 /** Memory helpers take fewer arguments than system ones, because they are called so often. */
 const ARGUMENT_COUNTS: Readonly<Record<string, number>> = { slowLoad: 2, slowStore: 2, slowProbe: 2 };

@@ -82,6 +82,7 @@ export class SoftwareEngine {
 	attach(index: number, context: CpuContext, jumps: JumpCache): void {
 		this.#contexts[index] = context;
 		context.state.arithmeticFlags = this.module.coreFunction("arithmeticFlags") as (base: number) => number;
+		context.state.deliver = this.module.coreFunction("deliver") as NonNullable<CpuContext["state"]["deliver"]>;
 		this.#jumps[index] = jumps;
 		this.blocks.attach(context.mmu, jumps);
 	}

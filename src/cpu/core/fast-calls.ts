@@ -1,120 +1,185 @@
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
-import type { Callables } from "../emit/core-ops.ts";
 import { isNonCanonical } from "../emit/values.ts";
-import { EFER } from "../mmu/access.ts";
-import { ARITHMETIC_FLAGS, CC, FLAG } from "../state/flags.ts";
-import { at, EXIT, jumpTagOf, MODE, TLB_KERNEL, TLB_USER } from "../state/layout.ts";
+import { CR4, EFER } from "../mmu/access.ts";
+import { FLAG } from "../state/flags.ts";
+import { at, EXIT, MODE, TLB_KERNEL, TLB_KERNEL_AC } from "../state/layout.ts";
 import { FAST_CODE64, FAST_DATA } from "../system/fast-calls.ts";
+import { ATTR } from "../system/mode.ts";
 import { RFLAGS_MASK } from "../system/rflags.ts";
+import {
+	any,
+	goOn,
+	isLegacy,
+	KERNEL32,
+	KERNEL64,
+	load,
+	load64,
+	rflags,
+	SEG_CS,
+	SEG_SS,
+	setFlat,
+	setPrivilege,
+	setRflags,
+	slow,
+} from "./privilege.ts";
 import { defineCore } from "./registry.ts";
 
 /**
- * SYSCALL and SYSRET between 64-bit user and 64-bit kernel code with nothing unusual about it, as they happen a million times a second;
- * everything else is the TypeScript helper's (system/fast-calls.ts), under the same name with "slow_" before it.
+ * SYSCALL, SYSRET, SYSENTER and SYSEXIT between flat user and kernel code with nothing unusual about it, as they happen a million times
+ * a second, and the instructions that open and close interrupts around them; everything else is the TypeScript helper's
+ * (system/fast-calls.ts, system/flag-instructions.ts), under the same name with "slow_" before it.
  */
 
-const KERNEL_MODE = MODE.code64 | MODE.stack32 | MODE.flat;
-const USER_MODE = KERNEL_MODE | MODE.user;
-const CS = 1;
-const SS = 2;
-
-const load = (cpu: Expr, name: Parameters<typeof at>[0], index = 0): Expr => loadOp("i32Load", cpu, at(name, index));
-
-/** A flat segment; code segments cannot be written. */
-function setFlat(f: FunctionBuilder, cpu: Expr, seg: number, selector: Expr, attr: number, isCode: boolean): void {
-	const set = (name: Parameters<typeof at>[0], value: Expr) => f.store("i32Store", cpu, value, at(name, seg));
-	set("segSelector", selector);
-	f.store("i64Store", cpu, i64(0), at("segBase", seg));
-	set("segLimit", i32(-1));
-	set("segAttr", i32(attr));
-	set("segReadLow", i32(0));
-	set("segReadHigh", i32(-1));
-	set("segWriteLow", i32(isCode ? -1 : 0));
-	set("segWriteHigh", i32(isCode ? 0 : -1));
+/** The segments that these instructions make up. @param selector of CS; SS's is 8 more or (where SYSRET goes) 8 less */
+function enter(f: FunctionBuilder, kernel: number, cpl: 0 | 3, selector: Expr, ssDistance = 8): void {
+	const code = kernel === KERNEL64 ? FAST_CODE64 : (FAST_CODE64 & ~ATTR.L) | ATTR.DB;
+	setFlat(f, SEG_CS, selector, i32(code | (cpl << ATTR.dplShift)));
+	const stack = op("i32And", op("i32Add", selector, i32(ssDistance)), i32(0xffff));
+	setFlat(f, SEG_SS, stack, i32(FAST_DATA | (cpl << ATTR.dplShift)));
+	setPrivilege(f, kernel, cpl);
 }
-
-/** What hangs on the privilege level. @param selector of CS; SS's is 8 more or (for user code) 8 less */
-function enter(f: FunctionBuilder, cpu: Expr, cpl: 0 | 3, selector: Expr): void {
-	const mode = cpl === 3 ? USER_MODE : KERNEL_MODE;
-	setFlat(f, cpu, CS, selector, FAST_CODE64 | (cpl << 13), true);
-	setFlat(f, cpu, SS, op("i32Add", selector, i32(cpl === 3 ? -8 : 8)), FAST_DATA | (cpl << 13), false);
-	f.store("i32Store", cpu, i32(cpl), at("cpl"));
-	f.store("i32Store", cpu, i32(mode), at("modeKey"));
-	f.store("i32Store", cpu, op("i32Or", load(cpu, "jumpGeneration", cpl === 3 ? 1 : 0), i32(jumpTagOf(mode, 0, 0))), at("jumpTag"));
-	f.store("i32Store", cpu, op("i32Add", cpu, i32(cpl === 3 ? TLB_USER : TLB_KERNEL)), at("tlbBase"));
-}
-
-function setRflags(f: FunctionBuilder, cpu: Expr, image: Expr): void {
-	f.store("i32Store", cpu, op("i32Or", op("i32And", image, i32(~ARITHMETIC_FLAGS)), i32(2)), at("flags"));
-	f.store("i32Store", cpu, i32(CC.image), at("ccOp"));
-	f.store("i64Store", cpu, op("i64ExtendI32U", op("i32And", image, i32(ARITHMETIC_FLAGS))), at("ccX"));
-}
-
-/** Goes on, or has the run loop look, if an interrupt may be due now. */
-function goOn(f: FunctionBuilder, cpu: Expr, rflags: Expr): void {
-	const isOpen = op("i32And", op("i32ShrU", rflags, i32(9)), load(cpu, "intrLine"));
-	f.if(op("i32Or", isOpen, load(cpu, "nmiPending")), () => f.return(i32(EXIT.resync)));
-	f.return(i32(EXIT.lookup));
-	f.unreachable();
-}
-
-const slow = (f: FunctionBuilder, calls: Callables, name: string) =>
-	f.returnCall(
-		calls.index(`slow_${name}`),
-		[0, 1, 2, 3].map((n) => f.param(n)),
-	);
 
 const isOdd = (cpu: Expr, wantedMode: number): Expr =>
-	op(
-		"i32Or",
-		op("i32Or", op("i32Ne", load(cpu, "modeKey"), i32(wantedMode)), op("i32Eqz", op("i32And", load(cpu, "efer"), i32(EFER.SCE)))),
-		op("i32Or", op("i32And", load(cpu, "flags"), i32(FLAG.TF | FLAG.AC)), load(cpu, "debugPending")),
+	any(
+		op("i32Ne", load(cpu, "modeKey"), i32(wantedMode)),
+		op("i32Eqz", op("i32And", load(cpu, "efer"), i32(EFER.SCE))),
+		op("i32And", load(cpu, "flags"), i32(FLAG.TF | FLAG.AC)),
+		load(cpu, "debugPending"),
 	);
 
 /** (cpu, length of the instruction, –, –) → status; see `fastCallHelpers`. */
 defineCore("syscall", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const [cpu, length] = [f.param(0), f.param(1)];
-	f.if(isOdd(cpu, USER_MODE), () => slow(f, calls, "syscall"));
-	const arithmetic = f.callLet(calls.index("arithmeticFlags"), "i32", [cpu]);
-	const old = f.let(op("i32Or", op("i32And", load(cpu, "flags"), i32(~ARITHMETIC_FLAGS)), arithmetic));
-	const next = op("i64Add", loadOp("i64Load", cpu, at("rip")), op("i64ExtendI32U", length));
+	f.if(isOdd(cpu, KERNEL64 | MODE.user), () => slow(f, calls, "syscall"));
+	const old = rflags(f, calls);
+	const next = op("i64Add", load64(cpu, "rip"), op("i64ExtendI32U", length));
 	f.store("i64Store", cpu, next, at("gpr", 1));
-	f.store("i64Store", cpu, op("i64ExtendI32U", op("i32And", op("i32Or", old, i32(2)), i32(~FLAG.RF))), at("gpr", 11));
-	f.store("i64Store", cpu, loadOp("i64Load", cpu, at("lstar")), at("rip"));
+	f.store("i64Store", cpu, op("i64ExtendI32U", op("i32And", old, i32(~FLAG.RF))), at("gpr", 11));
+	f.store("i64Store", cpu, load64(cpu, "lstar"), at("rip"));
 	const now = f.let(op("i32And", old, op("i32Xor", op("i32Or", load(cpu, "sfmask"), i32(FLAG.RF)), i32(-1))));
-	setRflags(f, cpu, now);
-	const selector = f.let(op("i32And", loadOp("i32Load", cpu, at("star") + 4), i32(0xfffc)));
-	enter(f, cpu, 0, selector);
-	goOn(f, cpu, now);
+	setRflags(f, now);
+	enter(f, KERNEL64, 0, f.let(op("i32And", loadOp("i32Load", cpu, at("star") + 4), i32(0xfffc))));
+	goOn(f, now);
 });
 
 /** (cpu, length, 1 with REX.W, –) → status. */
 defineCore("sysret", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const [cpu, isWide] = [f.param(0), f.param(2)];
-	f.if(op("i32Or", isOdd(cpu, KERNEL_MODE), op("i32Eqz", isWide)), () => slow(f, calls, "sysret"));
-	const to = f.let(loadOp("i64Load", cpu, at("gpr", 1)));
+	f.if(any(isOdd(cpu, KERNEL64), op("i32Eqz", isWide), load(cpu, "cpl")), () => slow(f, calls, "sysret"));
+	const to = f.let(load64(cpu, "gpr", 1));
 	f.if(isNonCanonical(to), () => slow(f, calls, "sysret"));
 	const now = f.let(op("i32And", loadOp("i32Load", cpu, at("gpr", 11)), i32(RFLAGS_MASK & ~FLAG.VM)));
 	f.if(op("i32And", now, i32(FLAG.TF | FLAG.AC)), () => slow(f, calls, "sysret"));
 	f.store("i64Store", cpu, to, at("rip"));
-	setRflags(f, cpu, now);
+	setRflags(f, now);
 	const base = op("i32Or", op("i32ShrU", loadOp("i32Load", cpu, at("star") + 4), i32(16)), i32(3));
-	enter(f, cpu, 3, f.let(op("i32And", op("i32Add", base, i32(16)), i32(0xffff))));
-	goOn(f, cpu, now);
+	enter(f, KERNEL64, 3, f.let(op("i32And", op("i32Add", base, i32(16)), i32(0xffff))), -8);
+	goOn(f, now);
 });
+
+/** What SYSENTER and SYSEXIT want alike: flat 32-bit code of legacy mode. */
+const isOdd32 = (cpu: Expr, mode: Expr): Expr =>
+	any(
+		op("i32Ne", mode, i32(KERNEL32)),
+		op("i32Eqz", isLegacy(cpu)),
+		op("i32And", load(cpu, "flags"), i32(FLAG.TF | FLAG.AC | FLAG.VM)),
+		op("i32Eqz", op("i32And", load(cpu, "sysenterCs"), i32(0xfffc))),
+	);
+
+const zeroExtended = (cpu: Expr, name: "sysenterEsp" | "sysenterEip" | "gpr", index = 0): Expr =>
+	loadOp("i64Load32U", cpu, at(name, index));
+
+/** (cpu, –, –, –) → status. */
+defineCore("sysenter", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
+	const cpu = f.param(0);
+	const mode = op("i32And", load(cpu, "modeKey"), i32(~MODE.user));
+	f.if(isOdd32(cpu, mode), () => slow(f, calls, "sysenter"));
+	f.store("i32Store", cpu, op("i32And", load(cpu, "flags"), i32(~FLAG.IF)), at("flags"));
+	enter(f, KERNEL32, 0, f.let(op("i32And", load(cpu, "sysenterCs"), i32(0xfffc))));
+	f.store("i64Store", cpu, zeroExtended(cpu, "sysenterEsp"), at("gpr", 4));
+	f.store("i64Store", cpu, zeroExtended(cpu, "sysenterEip"), at("rip"));
+	f.return(i32(EXIT.lookup));
+	f.unreachable();
+});
+
+/** (cpu, –, –, –) → status. */
+defineCore("sysexit", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
+	const cpu = f.param(0);
+	f.if(op("i32Or", isOdd32(cpu, load(cpu, "modeKey")), load(cpu, "cpl")), () => slow(f, calls, "sysexit"));
+	const base = op("i32And", load(cpu, "sysenterCs"), i32(0xfffc));
+	const selector = f.let(op("i32And", op("i32Or", op("i32Add", base, i32(16)), i32(3)), i32(0xffff)));
+	enter(f, KERNEL32, 3, selector);
+	f.store("i64Store", cpu, zeroExtended(cpu, "gpr", 1), at("gpr", 4));
+	f.store("i64Store", cpu, zeroExtended(cpu, "gpr", 2), at("rip"));
+	f.return(i32(EXIT.lookup));
+	f.unreachable();
+});
+
+/** Moves rip behind an instruction of flat 32-bit or of 64-bit code. */
+function advance(f: FunctionBuilder, length: Expr): void {
+	const cpu = f.param(0);
+	const wide = op("i64Add", load64(cpu, "rip"), op("i64ExtendI32U", length));
+	const narrow = op("i64ExtendI32U", op("i32Add", load(cpu, "rip"), length));
+	const is64 = op("i32Eq", op("i32And", load(cpu, "modeKey"), i32(MODE.codeMask)), i32(MODE.code64));
+	f.store("i64Store", cpu, select(is64, wide, narrow), at("rip"));
+}
+
+/** Neither flat 32-bit code nor 64-bit code. */
+const isSegmented = (mode: Expr): Expr => op("i32And", op("i32Ne", mode, i32(KERNEL64)), op("i32Ne", mode, i32(KERNEL32)));
 
 /** STI at CPL 0: (cpu, length, –, –) → status. */
 defineCore("sti", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const [cpu, length] = [f.param(0), f.param(1)];
 	const flags = f.let(load(cpu, "flags"));
-	const isOther = op("i32Or", op("i32Ne", load(cpu, "modeKey"), i32(KERNEL_MODE)), op("i32And", flags, i32(FLAG.TF)));
-	f.if(op("i32Or", isOther, op("i32Or", load(cpu, "debugPending"), load(cpu, "nmiPending"))), () => slow(f, calls, "sti"));
-	f.store("i64Store", cpu, op("i64Add", loadOp("i64Load", cpu, at("rip")), op("i64ExtendI32U", length)), at("rip"));
-	f.if(op("i32And", flags, i32(FLAG.IF)), () => f.return(i32(EXIT.lookup)));
+	const isOther = op("i32Or", isSegmented(load(cpu, "modeKey")), op("i32And", flags, i32(FLAG.TF)));
+	f.if(any(isOther, load(cpu, "cpl"), load(cpu, "debugPending"), load(cpu, "nmiPending")), () => slow(f, calls, "sti"));
+	advance(f, length);
+	f.if(op("i32And", flags, i32(FLAG.IF)), () => f.return(select(load(cpu, "intrLine"), i32(EXIT.resync), i32(EXIT.lookup))));
 	f.store("i32Store", cpu, op("i32Or", flags, i32(FLAG.IF)), at("flags"));
 	f.store("i32Store", cpu, i32(1), at("interruptShadow"));
 	f.if(load(cpu, "intrLine"), () => f.return(i32(EXIT.resync)));
+	f.return(i32(EXIT.lookup));
+	f.unreachable();
+});
+
+/** POPF where neither AC nor TF come into it: (cpu, length, operand bytes, –), the image in arg0 → status. */
+defineCore("popf", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
+	const [cpu, length, opBytes] = [f.param(0), f.param(1), f.param(2)];
+	const image = f.let(load(cpu, "arg0"));
+	const old = f.let(load(cpu, "flags"));
+	const cpl = f.let(load(cpu, "cpl"));
+	const isOther = any(
+		isSegmented(op("i32And", load(cpu, "modeKey"), i32(~MODE.user))),
+		op("i32Eqz", op("i32And", load(cpu, "cr0"), i32(1))),
+		op("i32Eq", opBytes, i32(2)),
+		op("i32And", op("i32Or", image, old), i32(FLAG.TF)),
+		op("i32And", op("i32Xor", image, old), i32(FLAG.AC)),
+		op("i32And", old, i32(FLAG.VM)),
+		load(cpu, "debugPending"),
+	);
+	// With an IOPL other programs than the kernel may change IF, or those of the levels between.
+	const hasIopl = op("i32And", old, i32(FLAG.IOPL));
+	f.if(op("i32Or", isOther, op("i32And", op("i32Ne", cpl, i32(0)), op("i32Ne", hasIopl, i32(0)))), () => slow(f, calls, "popf"));
+	const all = RFLAGS_MASK & ~(FLAG.VM | FLAG.VIF | FLAG.VIP | FLAG.RF);
+	const mask = f.let(select(cpl, i32(all & ~(FLAG.IOPL | FLAG.IF)), i32(all)));
+	const kept = op("i32And", old, op("i32Xor", mask, i32(-1)));
+	const now = f.let(op("i32Or", kept, op("i32And", image, mask)));
+	setRflags(f, now);
+	advance(f, length);
+	goOn(f, now);
+});
+
+/** STAC and CLAC: (cpu, length, 1 for STAC, –) → status. */
+defineCore("setAc", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
+	const [cpu, length, isOn] = [f.param(0), f.param(1), f.param(2)];
+	const isOther = op("i32And", op("i32Ne", load(cpu, "modeKey"), i32(KERNEL64)), op("i32Eqz", isLegacy(cpu)));
+	f.if(any(isOther, isSegmented(load(cpu, "modeKey")), load(cpu, "cpl")), () => slow(f, calls, "setAc"));
+	const others = op("i32And", load(cpu, "flags"), i32(~FLAG.AC));
+	f.store("i32Store", cpu, op("i32Or", others, select(isOn, i32(FLAG.AC), i32(0))), at("flags"));
+	const opensAll = op("i32And", isOn, op("i32Ne", op("i32And", load(cpu, "cr4"), i32(CR4.SMAP)), i32(0)));
+	f.store("i32Store", cpu, op("i32Add", cpu, select(opensAll, i32(TLB_KERNEL_AC), i32(TLB_KERNEL))), at("tlbBase"));
+	advance(f, length);
 	f.return(i32(EXIT.lookup));
 	f.unreachable();
 });

@@ -49,11 +49,25 @@ function selectorOf(o: Ops, n: number): Expr {
 	return o.f.let(loadOp("i32Load", op("i32Add", o.cpu, op("i32Shl", o.index(n), i32(2))), at("segSelector")));
 }
 
+/**
+ * Loads ES, DS, FS or GS; the block goes on unless the mode is another now. The instruction's other writes take effect before that is looked at: nothing can
+ * fail any more.
+ */
+function loadDataSegment(o: Ops, selector: Expr): void {
+	const mode = o.field32("modeKey");
+	o.query("segmentLoad", o.index(0), selector);
+	o.commit();
+	o.f.if(op("i32Ne", o.field32("modeKey"), mode), () => o.system("next", o.length()));
+	o.isEnded = false;
+}
+
 define("MOV.seg", (o) => {
 	const [destination] = o.insn.operands;
 	if (destination?.kind === "reg" && destination.cls === "seg") {
 		const source = o.read(1);
-		o.system("loadSegment", o.length(), o.index(0), source.type === "i64" ? op("i32WrapI64", source) : source);
+		const selector = source.type === "i64" ? op("i32WrapI64", source) : source;
+		if (o.insn.row.flow === "none") loadDataSegment(o, selector);
+		else o.system("loadSegment", o.length(), o.index(0), selector);
 		return;
 	}
 	o.write(0, zeroExtendTo(32, o.widthOf(0), selectorOf(o, 1)));
@@ -61,10 +75,15 @@ define("MOV.seg", (o) => {
 
 define("PUSH.seg", (o) => o.push(o.insn.opBytes, zeroExtendTo(32, o.width, selectorOf(o, 0))));
 
-// POP and LxS load the segment first, so that a bad selector leaves the other registers alone; then the block ends.
+// POP and LxS load the segment first, so that a bad selector leaves the other registers alone; then, for SS and LxS, the block ends.
 define("POP.seg", (o) => {
 	const value = o.pop(o.insn.opBytes);
-	o.query("segmentLoad", o.index(0), value.type === "i64" ? op("i32WrapI64", value) : value);
+	const selector = value.type === "i64" ? op("i32WrapI64", value) : value;
+	if (o.insn.row.flow === "none") {
+		loadDataSegment(o, selector);
+		return;
+	}
+	o.query("segmentLoad", o.index(0), selector);
 	o.system("next", o.length());
 });
 

@@ -15,6 +15,8 @@ export class CpuState {
 	readonly u64: BigUint64Array;
 	/** The engine's own reading of the lazy flags, quicker than `materialiseFlags`; it takes `base`. */
 	arithmeticFlags: ((base: number) => number) | undefined;
+	/** The engine's own way of delivering events of the common kind (core/deliver.ts); it takes `base`. */
+	deliver: ((base: number, vector: number, errorCode: number, kind: number) => number) | undefined;
 
 	constructor(memory: GuestMemory, index: number, base: number) {
 		assert(base % 4096 === 0, "CPU blocks are page-aligned");

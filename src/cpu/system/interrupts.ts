@@ -10,6 +10,7 @@ import { StackCursor } from "./stack.ts";
 import { TSS64_IST1, TSS64_RSP0, tssStackPointer, useInnerStack } from "./task-stack.ts";
 import { switchTask } from "./task-switch.ts";
 import {
+	ARG0,
 	CPL,
 	DEBUG_PENDING,
 	DR,
@@ -53,7 +54,11 @@ const cursor = new StackCursor();
  * @param returnRip offset pushed, a signed number
  */
 export function deliverEvent(cpu: CpuContext, vector: number, errorCode: number, kind: number, returnRip: number): number {
-	const i32 = cpu.state.i32;
+	const { i32, base, deliver } = cpu.state;
+	if (deliver !== undefined) {
+		setAddress(i32, ARG0, returnRip);
+		if (deliver(base, vector, errorCode, kind) !== 0) return EXIT.lookup;
+	}
 	for (;;) {
 		try {
 			enterHandler(cpu, vector, errorCode, kind, returnRip);

@@ -9,7 +9,7 @@ export const oneByteRows = `
 04 ADD AL,Ib
 05 ADD rAX,Iz
 06 PUSH ES i64
-07 POP ES i64 sys
+07 POP ES i64
 08 OR Eb,Gb lock
 09 OR Ev,Gv lock
 0A OR Gb,Eb
@@ -32,7 +32,7 @@ export const oneByteRows = `
 1C SBB AL,Ib
 1D SBB rAX,Iz
 1E PUSH DS i64
-1F POP DS i64 sys
+1F POP DS i64
 20 AND Eb,Gb lock
 21 AND Ev,Gv lock
 22 AND Gb,Eb
@@ -121,11 +121,11 @@ export const oneByteRows = `
 8B MOV Gv,Ev
 8C MOV Rv/Mw,Sw
 8D LEA Gv,M
-8E/0 MOV Sw,Ew sys
+8E/0 MOV Sw,Ew
 8E/2 MOV Sw,Ew sys
-8E/3 MOV Sw,Ew sys
-8E/4 MOV Sw,Ew sys
-8E/5 MOV Sw,Ew sys
+8E/3 MOV Sw,Ew
+8E/4 MOV Sw,Ew
+8E/5 MOV Sw,Ew
 8F/0 POP Ev d64
 90.B0 NOP -
 90.B1 XCHG Zv,rAX

@@ -35,7 +35,7 @@ NP.01/2r4 VMFUNC - =vmx sys
 01/3r5 CLGI - =svm sys
 01/3r6 SKINIT - =svm sys
 01/3r7 INVLPGA - =svm sys
-01/7r0 SWAPGS - =longmode o64 cpl0 sys
+01/7r0 SWAPGS - =longmode o64 cpl0
 01/7r1 RDTSCP - =rdtscp
 02 LAR Gv,Ew
 03 LSL Gv,Ew
@@ -90,13 +90,13 @@ NP.79 VMWRITE Gn,En =vmx sys
 80+cc JCC Jz f64 jcc
 90+cc SETCC Eb
 A0 PUSH FS d64
-A1 POP FS d64 sys
+A1 POP FS d64
 A2 CPUID - sys
 A3 BT Ev,Gv
 A4 SHLD Ev,Gv,Ib
 A5 SHLD Ev,Gv,CL
 A8 PUSH GS d64
-A9 POP GS d64 sys
+A9 POP GS d64
 AA RSM - far
 AB BTS Ev,Gv lock
 AC SHRD Ev,Gv,Ib
