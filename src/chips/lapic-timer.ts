@@ -1,13 +1,10 @@
-/** The local APIC's timer (Intel SDM Vol. 3A §11.5.4, "APIC Timer"): one-shot, periodic, TSC-deadline. */
+/** The local APIC's timer (Intel SDM Vol. 3A §11.5.4, "APIC Timer"): one-shot, periodic, TSC-deadline. Its bus clock counts nanoseconds. */
 import type { Ns } from "../base/units.ts";
 import type { Clock, Timer } from "../machine/clock.ts";
 
-export const TIMER_ONE_SHOT = 0;
-export const TIMER_PERIODIC = 1;
-export const TIMER_TSC_DEADLINE = 2;
-
-/** The bus clock: one count per nanosecond, before the divider. */
-export const APIC_BUS_HZ = 1_000_000_000;
+/** Modes that differ from the periodic one, which is 1. */
+const TIMER_ONE_SHOT = 0;
+const TIMER_TSC_DEADLINE = 2;
 
 /** Interrupts closer together than this coalesce in IRR anyhow; alarms for each would only starve the processor. */
 const MIN_PERIOD_NS = 10_000;

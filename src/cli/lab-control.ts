@@ -67,7 +67,7 @@ export interface Request {
 	readonly link?: string;
 }
 
-export type Response = { readonly result: unknown } | { readonly error: string };
+type Response = { readonly result: unknown } | { readonly error: string };
 
 export interface Answer {
 	readonly result: unknown;

@@ -58,7 +58,7 @@ export function networkOf({ net, allow, deny, forward }: NetOptions): Omit<UserN
 }
 
 /** `none`, or `nat[,model=…][,mac=…]`. */
-export function parseNet(text: string): NetOption {
+function parseNet(text: string): NetOption {
 	const [kind = "", ...settings] = text.split(",");
 	if (kind !== "nat" && kind !== "none")
 		throw new UsageError(`--net ${text}: only a lab has switches (see "basenji up"); it is nat or none here`);
@@ -80,7 +80,7 @@ export function parseNet(text: string): NetOption {
 }
 
 /** `[tcp:|udp:][ADDRESS:]PORT:GUESTPORT`. */
-export function parseForward(text: string): ForwardOption {
+function parseForward(text: string): ForwardOption {
 	const match = /^(?:(tcp|udp):)?(?:(\d+\.\d+\.\d+\.\d+):)?(\d+):(\d+)$/.exec(text);
 	const [port, guestPort] = [Number(match?.[3]), Number(match?.[4])];
 	if (match === null || !isPort(port) || !isPort(guestPort))

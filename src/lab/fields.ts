@@ -31,8 +31,6 @@ export interface Reader<T> {
 	read(value: unknown, path: LabPath, log: IssueLog): T | undefined;
 }
 
-export type ReadBy<R> = R extends Reader<infer T> ? T : never;
-
 /** @param read throws SpecError */
 export function reader<T>(schema: JsonSchema, read: (value: unknown, path: LabPath) => T): Reader<T> {
 	return { schema, read: (value, path, log) => log.attempt(() => read(value, path)) };

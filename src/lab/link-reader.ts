@@ -91,7 +91,7 @@ const captureObject = fields("a capture", {
 	points: field(listOf(choice(...POINTS), "a list of sent, delivered, dropped"), "Before impairment, after it, and what was lost"),
 });
 
-export const captureReader: Reader<CaptureModel> = {
+const captureReader: Reader<CaptureModel> = {
 	schema: { anyOf: [text.schema, captureObject.schema] },
 	read(value, path, log) {
 		if (!isMap(value)) {

@@ -35,7 +35,7 @@ const memory: Reader<number> = reader({ type: "string", examples: ["128M"] }, (v
 
 const address: Reader<Ipv4> = pattern(/^[\d.]+$/, "an IPv4 address such as 10.0.0.5", parseIpv4Address, "10.0.0.5");
 
-export const interfaceAddress: Reader<Ipv4Prefix> = pattern(
+const interfaceAddress: Reader<Ipv4Prefix> = pattern(
 	/^[\d.]+\/\d+$/,
 	"an address with its prefix length, such as 10.0.0.1/24",
 	parseIpv4Prefix,
@@ -71,7 +71,7 @@ const nic = either<{ readonly model: (typeof NIC_MODELS)[number] | undefined; re
 
 const kind = field(text, "What it is: machine (when left out), host, server, switch, hub, router, nat or tap");
 
-export const machineFields = fields("a machine", {
+const machineFields = fields("a machine", {
 	kind,
 	image: field(text, "An image of `basenji image ls`"),
 	kernel: field(text, "A Linux kernel to boot directly (a file)"),
@@ -118,7 +118,7 @@ const vlan = reader(
 	},
 );
 
-export const switchFields = fields("a switch", {
+const switchFields = fields("a switch", {
 	kind,
 	stp: field(choice("off", "stp", "rstp"), "Spanning tree; off by default"),
 	priority: field(count(0, 61_440), "Bridge priority, in steps of 4096; 32768 by default"),
@@ -138,7 +138,7 @@ export const switchFields = fields("a switch", {
 	stations: field(count(1, 1_000_000), "How many are remembered; 8192 by default"),
 });
 
-export const hubFields = fields("a hub", { kind, rate: field(rate, "Of the one medium that all ports share; 10 Mbit/s by default") });
+const hubFields = fields("a hub", { kind, rate: field(rate, "Of the one medium that all ports share; 10 Mbit/s by default") });
 
 const INTERFACE = /^[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*(?:\.\d{1,4})?$/;
 const interfaces = <T>(item: Reader<T>, what: string) =>
@@ -182,7 +182,7 @@ const dnsObject = fields("a name server", {
 });
 const dns = either<boolean | FieldsOf<(typeof dnsObject)["shape"]>>([flag, dnsObject], (value) => (isMap(value) ? 1 : 0));
 
-export const routerFields = fields("a router", {
+const routerFields = fields("a router", {
 	kind,
 	ip: field(interfaces(interfaceAddress, "addresses"), "Address of each port (port.VLAN on a trunk)"),
 	routes: field(routes, "Next hops by prefix; auto (the default) finds the shortest ways through the lab"),
@@ -192,7 +192,7 @@ export const routerFields = fields("a router", {
 	mtu: field(byPort(count(68, 65_535), "MTUs"), "MTU of each port"),
 });
 
-export const serverFields = fields("a server", {
+const serverFields = fields("a server", {
 	kind,
 	ip: required(interfaceAddress, "Its address"),
 	gateway: field(addressText, "Where all else is"),
@@ -204,7 +204,7 @@ export const serverFields = fields("a server", {
 	domain: field(text, "The lab's own domain"),
 });
 
-export const hostFields = fields("a host", {
+const hostFields = fields("a host", {
 	kind,
 	ip: required(interfaceAddress, "Its address"),
 	gateway: field(addressText, "Where all else is"),
@@ -238,7 +238,7 @@ const forward: Reader<ForwardModel> = pattern(
 	"tcp 8080 -> 10.0.2.15:80",
 );
 
-export const natFields = fields("a NAT", {
+const natFields = fields("a NAT", {
 	kind,
 	ip: field(interfaceAddress, "Ours on the lab's side; 10.0.2.1/24 by default"),
 	allow: field(
@@ -256,7 +256,7 @@ export const natFields = fields("a NAT", {
 	mtu: field(count(68, 65_535), "MTU"),
 });
 
-export const tapFields = fields("a TAP", {
+const tapFields = fields("a TAP", {
 	kind,
 	device: field(
 		pattern(/^[\w.-]{1,15}$/, "an interface's name", (name) => name, "tap0"),

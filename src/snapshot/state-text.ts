@@ -41,7 +41,7 @@ export function toHex(bytes: Uint8Array): string {
 	return text;
 }
 
-export function fromHex(text: string): Uint8Array {
+function fromHex(text: string): Uint8Array {
 	const bytes = new Uint8Array(text.length >> 1);
 	for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
 	return bytes;

@@ -53,14 +53,14 @@ export async function forkMachine(machine: Machine, host: Host, options: ForkOpt
 	return forks;
 }
 
-export interface ForkParts {
+interface ForkParts {
 	readonly name: string;
 	readonly host: Host;
 	readonly port: (nic: number) => Port;
 }
 
 /** One fork, not started yet. */
-export async function forkOf(config: MachineConfig, tree: SnapshotTree, record: SnapshotRecord, parts: ForkParts): Promise<Machine> {
+async function forkOf(config: MachineConfig, tree: SnapshotTree, record: SnapshotRecord, parts: ForkParts): Promise<Machine> {
 	const disks: { disk: Disk; bus: "virtio" | "ide"; isIndependent: boolean }[] = [];
 	try {
 		for (const [index, { disk, bus, isIndependent }] of config.disks.entries()) {

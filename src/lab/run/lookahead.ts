@@ -10,7 +10,7 @@ const MAX_AHEAD_NS: Ns = 10_000_000;
  * How long the shortest frame is under way at the least, from the moment it is sent: serialisation and delay, less what
  * jitter may take from that. 0 where nothing can be said (a netem profile).
  */
-export function minTransitNs(config: DirectionConfig): Ns {
+function minTransitNs(config: DirectionConfig): Ns {
 	if (config.netem !== undefined) return 0;
 	const serialisationNs = config.rateBps === undefined ? 0 : Math.floor((wireBytes(config.framing, 0) * 8e9) / config.rateBps);
 	return serialisationNs + leastDelayNs(config);

@@ -3,7 +3,7 @@ import { internetChecksum } from "../frames/checksum.ts";
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN } from "../frames/ethernet.ts";
 
 /** Where the network layer begins and what it is; tags are passed over. */
-export function networkLayer(frame: Uint8Array): { readonly etherType: number; readonly offset: number } | undefined {
+function networkLayer(frame: Uint8Array): { readonly etherType: number; readonly offset: number } | undefined {
 	let offset = 14;
 	for (let tags = 0; tags < 3 && offset <= frame.length; tags++) {
 		const etherType = readU16(frame, offset - 2);

@@ -169,17 +169,12 @@ function rateOrPreset(text: string, path: Path): Rate {
 	}
 }
 
-export function oneOf<Name extends string>(value: unknown, names: readonly Name[], path: Path): Name {
+function oneOf<Name extends string>(value: unknown, names: readonly Name[], path: Path): Name {
 	if (!names.includes(value as Name)) throw new SpecError("bad-value", path, value, `one of ${names.join(", ")}`);
 	return value as Name;
 }
 
-export function objectOf<Key extends string>(
-	value: unknown,
-	keys: readonly Key[],
-	expected: string,
-	path: Path,
-): Partial<Record<Key, unknown>> {
+function objectOf<Key extends string>(value: unknown, keys: readonly Key[], expected: string, path: Path): Partial<Record<Key, unknown>> {
 	if (typeof value !== "object" || value === null || Array.isArray(value)) throw new SpecError("bad-value", path, value, expected);
 	for (const key of Object.keys(value))
 		if (!keys.includes(key as Key)) throw new SpecError("unknown-key", [...path, key], key, `one of ${keys.join(", ")}`);

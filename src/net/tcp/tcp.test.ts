@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { parseIpv4Address } from "../frames/address.ts";
 import { parseEthernet } from "../frames/ethernet.ts";
 import { parseIpv4 } from "../frames/ipv4.ts";
-import { parseTcp } from "../frames/tcp.ts";
+import { parseTcp, TCP_ACK, TCP_RST, TCP_SYN } from "../frames/tcp.ts";
 import { IpNode } from "../ip/node.ts";
 import { Link } from "../link/link.ts";
 import type { LinkSpecText } from "../link/spec.ts";
@@ -118,6 +118,22 @@ test.each<[string, LinkSpecText]>([
 	expect(Buffer.from(atServer.bytes()).equals(Buffer.from(data))).toBe(true);
 	expect(Buffer.from(atClient.bytes()).equals(Buffer.from(data))).toBe(true);
 	expect(server.connectionCount + client.connectionCount).toBe(0);
+});
+
+test("a connection that is aborted as soon as it is established says nothing behind its reset", () => {
+	const { clock, link, client, server } = rig({ delay: "10ms" });
+	const atServer = recorder();
+	const atClient = recorder((connection) => ({ established: () => connection().abort() }));
+	server.listen(80, (connection) => atServer.events(connection));
+	const flags: number[] = [];
+	link.up.tap(({ point, frame }) => {
+		const packet = point === "sent" ? parseIpv4(parseEthernet(frame)!.payload) : undefined;
+		if (packet !== undefined) flags.push(parseTcp(packet.payload, packet.source, packet.destination)!.flags);
+	});
+	client.connect(SERVER, 80, atClient.events)!.write(pattern(10));
+	clock.advance(200e9);
+	expect(flags).toEqual([TCP_SYN, TCP_RST | TCP_ACK]);
+	expect([atServer.log, client.connectionCount, server.connectionCount]).toEqual([["reset"], 0, 0]);
 });
 
 test("a reader that does not read stops the sender; reading lets it go on, even if the news of it is lost", () => {

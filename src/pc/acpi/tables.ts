@@ -72,7 +72,7 @@ function table(signature: string, revision: number, body: Uint8Array): Uint8Arra
 }
 
 /** Sets the byte at `at + CHECKSUM` so that the bytes sum to zero. */
-export function checksum(bytes: Uint8Array, at: number, sizeBytes: number, checksumAt = at + CHECKSUM): void {
+function checksum(bytes: Uint8Array, at: number, sizeBytes: number, checksumAt = at + CHECKSUM): void {
 	bytes[checksumAt] = 0;
 	let sum = 0;
 	for (let i = 0; i < sizeBytes; i++) sum += bytes[at + i] as number;

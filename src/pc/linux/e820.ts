@@ -3,7 +3,7 @@ import type { GuestMemory } from "../../machine/memory.ts";
 
 /** Address range types (ACPI 6.5 §15.2, table 15.7). */
 export const E820_RAM = 1;
-export const E820_RESERVED = 2;
+const E820_RESERVED = 2;
 
 export interface E820Entry {
 	readonly first: PhysAddr;

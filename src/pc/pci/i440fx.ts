@@ -23,7 +23,7 @@ export interface PamRange {
 }
 
 /** 82441FX PMC data sheet §3.2.19, "PAM—Programmable Attribute Map Registers": the thirteen ranges from C0000h up. */
-export function pamRanges(registers: Uint8Array): readonly PamRange[] {
+function pamRanges(registers: Uint8Array): readonly PamRange[] {
 	const range = (first: number, sizeBytes: number, bits: number): PamRange => ({
 		first,
 		sizeBytes,

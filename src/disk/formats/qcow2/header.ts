@@ -27,8 +27,8 @@ export const FIELD = {
 	COMPRESSION_TYPE: 104,
 } as const;
 
-export const V2_HEADER_BYTES = 72;
-export const V3_HEADER_BYTES = 112;
+const V2_HEADER_BYTES = 72;
+const V3_HEADER_BYTES = 112;
 
 /** Incompatible features: a reader that does not know one must not open the image. */
 export const INCOMPATIBLE = { DIRTY: 1, CORRUPT: 2, DATA_FILE: 4, COMPRESSION: 8, EXTENDED_L2: 16 } as const;

@@ -310,7 +310,7 @@ export class Refcounts {
 }
 
 /** Reference counts narrower than a byte begin at its least significant bit; wider ones are big-endian. */
-export function readCount(block: Table, index: number, order: number): number {
+function readCount(block: Table, index: number, order: number): number {
 	switch (order) {
 		case 3:
 			return block.bytes[index] as number;

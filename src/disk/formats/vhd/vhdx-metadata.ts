@@ -74,7 +74,7 @@ async function readHeader(store: ByteStore): Promise<Uint8Array> {
 }
 
 /** Checksums are CRC-32C over the structure with the checksum's own bytes zero. */
-export function isSumRight(bytes: Uint8Array): boolean {
+function isSumRight(bytes: Uint8Array): boolean {
 	const copy = bytes.slice();
 	copy.fill(0, 4, 8);
 	return crc32c(copy) === new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true);

@@ -131,7 +131,7 @@ export function machinesDirectory(env: Readonly<Record<string, string | undefine
 }
 
 /** For sockets: nobody else gets in. */
-export function runtimeDirectory(): string {
+function runtimeDirectory(): string {
 	const given = process.env.XDG_RUNTIME_DIR;
 	return given !== undefined && given.length < 60 ? join(given, "basenji") : join(tmpdir(), `basenji-${userInfo().uid}`);
 }
