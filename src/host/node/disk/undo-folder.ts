@@ -1,10 +1,10 @@
-import { constants } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { type ByteStore, DiskError } from "../../../disk/disk.ts";
 import type { LayerFolder } from "../../../disk/layers/layer-folder.ts";
 import { UndoableDisk } from "../../../disk/layers/undoable-disk.ts";
 import type { OpenImageOptions } from "../../../disk/open.ts";
+import { replaceFile } from "../replace-file.ts";
 import { nodeCodecs } from "./codecs.ts";
 import { FileStore } from "./file-store.ts";
 import { type NodeFilesOptions, openImageFile, resolvePath } from "./files.ts";
@@ -50,20 +50,10 @@ export class UndoFolder implements LayerFolder {
 		});
 	}
 
-	/** Written beside, made safe, then put in place; the folder's own entry is made safe, too. */
 	async writeRecord(bytes: Uint8Array): Promise<void> {
 		const path = join(this.name, RECORD);
 		try {
-			const file = await open(`${path}.new`, "w");
-			try {
-				await file.writeFile(bytes);
-				await file.sync();
-			} finally {
-				await file.close();
-			}
-			await rename(`${path}.new`, path);
-			const folder = await open(this.name, constants.O_RDONLY);
-			await folder.sync().finally(() => folder.close());
+			await replaceFile(path, bytes);
 		} catch (cause) {
 			throw new DiskError("io", path, `cannot write: ${(cause as NodeJS.ErrnoException).code}`, { cause });
 		}

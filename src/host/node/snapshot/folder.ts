@@ -1,4 +1,4 @@
-import { copyFile, link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, link, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ByteStore } from "../../../disk/disk.ts";
 import { SnapshotError } from "../../../snapshot/error.ts";
@@ -7,6 +7,7 @@ import type { SnapshotFolder } from "../../../snapshot/snapshot-folder.ts";
 import { type FileLock, lockFile } from "../disk/file-lock.ts";
 import { FileStore } from "../disk/file-store.ts";
 import { UndoFolder } from "../disk/undo-folder.ts";
+import { replaceFile } from "../replace-file.ts";
 import { PageFolder } from "./page-folder.ts";
 
 const PAGES = "pages";
@@ -64,7 +65,7 @@ export class NodeSnapshotFolder implements SnapshotFolder {
 	}
 
 	async write(name: string, bytes: Uint8Array): Promise<void> {
-		await writeSafely(join(this.name, name), bytes);
+		await writeRecord(join(this.name, name), bytes);
 	}
 
 	async remove(name: string): Promise<void> {
@@ -97,7 +98,7 @@ export class NodeSnapshotFolder implements SnapshotFolder {
 			await mkdir(join(target, disk), { recursive: true, mode: FOLDER_MODE });
 			for (const name of layers ?? []) await share(join(this.name, disk, name), join(target, disk, name));
 		}
-		for (const { name, bytes } of records) await writeSafely(join(target, name), bytes);
+		for (const { name, bytes } of records) await writeRecord(join(target, name), bytes);
 	}
 }
 
@@ -115,17 +116,10 @@ class DiskLayers extends UndoFolder implements SnapshotLayers {
 	}
 }
 
-/** At any moment either the old contents or the new. */
-export async function writeSafely(path: string, bytes: Uint8Array): Promise<void> {
+/** @throws SnapshotError io */
+export async function writeRecord(path: string, bytes: Uint8Array): Promise<void> {
 	try {
-		const file = await open(`${path}.new`, "w", RECORD_MODE);
-		try {
-			await file.writeFile(bytes);
-			await file.sync();
-		} finally {
-			await file.close();
-		}
-		await rename(`${path}.new`, path);
+		await replaceFile(path, bytes, RECORD_MODE);
 	} catch (cause) {
 		throw new SnapshotError("io", path, `cannot be written: ${(cause as NodeJS.ErrnoException).code}`, { cause });
 	}

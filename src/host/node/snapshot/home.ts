@@ -10,7 +10,7 @@ import type { DiskFile } from "../disk/attach.ts";
 import { HostError } from "../host-error.ts";
 import type { NodeMachineOptions } from "../machine.ts";
 import { dataDirectory } from "../paths.ts";
-import { NodeSnapshotFolder, writeSafely } from "./folder.ts";
+import { NodeSnapshotFolder, writeRecord } from "./folder.ts";
 
 const FORMAT = "basenji-machine";
 const VERSION = 1;
@@ -86,7 +86,7 @@ export class MachineHome {
 
 	async write(record: HomeRecord): Promise<void> {
 		const json = { format: FORMAT, version: VERSION, ...record };
-		await writeSafely(join(this.path, RECORD), encodeUtf8(`${JSON.stringify(json, undefined, "\t")}\n`));
+		await writeRecord(join(this.path, RECORD), encodeUtf8(`${JSON.stringify(json, undefined, "\t")}\n`));
 	}
 
 	async change(changes: Partial<Record<keyof HomeRecord, unknown>>): Promise<void> {

@@ -11,13 +11,13 @@ import {
 	rmSync,
 	writeSync,
 } from "node:fs";
-import { open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { PAGE_BYTES } from "../../../base/units.ts";
 import { SnapshotError } from "../../../snapshot/error.ts";
 import type { PageFile } from "../../../snapshot/page-file.ts";
 import { HASH_WORDS } from "../../../snapshot/page-hash.ts";
+import { replaceFile } from "../replace-file.ts";
 
 /** Pages in one file. Files are what clones share and what is given back, so they are small. */
 const SEGMENT_SLOTS = 4096;
@@ -126,14 +126,7 @@ export class PageFolder implements PageFile {
 		if (slots <= this.#frozenSlots) return;
 		const path = join(this.name, FROZEN);
 		try {
-			const file = await open(`${path}.new`, "w", FILE_MODE);
-			try {
-				await file.writeFile(`${JSON.stringify({ slots })}\n`);
-				await file.sync();
-			} finally {
-				await file.close();
-			}
-			await rename(`${path}.new`, path);
+			await replaceFile(path, `${JSON.stringify({ slots })}\n`, FILE_MODE);
 		} catch (cause) {
 			throw failure(path, "cannot be written", cause);
 		}
