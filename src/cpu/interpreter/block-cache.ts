@@ -195,8 +195,8 @@ export class BlockCache {
 	}
 
 	/** The block is to become hot once more. */
-	rewarm(record: number): void {
-		this.#blocks.setHeat(record, this.hotThreshold);
+	rewarm(record: number, runs = this.hotThreshold): void {
+		this.#blocks.setHeat(record, runs);
 	}
 
 	/** How often the block at a physical address has been interpreted; as often as you like once it is hot, 0 if there is none. */

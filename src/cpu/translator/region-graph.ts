@@ -73,12 +73,13 @@ export const SECOND_LIMITS: RegionLimits = { insns: 800, blocks: 160, calls: 8 }
 /** A callee joins its caller's region when it has run this part of what makes a block hot. */
 const CALLEE_SHARE = 1 / 4;
 /** Any other block, when it has run this part of it: code that ran once at start is not worth carrying. */
-const BLOCK_SHARE = 1 / 32;
+const BLOCK_SHARE = 1 / 8;
 const CODE_BITS: readonly CodeBits[] = [16, 32, 64, 64];
 
 /**
  * Gathers the code that runs from `block` by direct jumps and calls, as far as it has run before (what never ran stays out: its
- * edges leave the region). `lo` and `hi` are the linear address that it has now. Returns undefined where the code cannot be had.
+ * edges leave the region) and as far as no other region begins there. `lo` and `hi` are the linear address that it has now. Returns undefined
+ * where the code cannot be had.
  */
 export function buildGraph(
 	memory: GuestMemory,
@@ -88,6 +89,7 @@ export function buildGraph(
 	lo: number,
 	hi: number,
 	limits: RegionLimits,
+	isEntry: (phys: number) => boolean = () => false,
 ): RegionGraph | undefined {
 	const { modeKey } = block;
 	const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
@@ -130,6 +132,7 @@ export function buildGraph(
 		let delta = work.shift() as number;
 		for (;;) {
 			if (insns.has(delta) || insns.size >= limits.insns) break;
+			if (delta !== 0 && isEntry(pages.physAt(delta))) break;
 			const bytes = pages.bytesAt(delta);
 			if (bytes === undefined) break;
 			const decoded = decode(bytes.bytes, bytes.offset, bytes.count, codeBits);

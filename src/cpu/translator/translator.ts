@@ -35,6 +35,9 @@ interface Region extends BlockRegion {
 	/** Slices that have ended in it. */
 	samples: number;
 	readonly extents: readonly CodeExtent[];
+	/** `placeOf` its entry, and of the other blocks in it. */
+	readonly place: number;
+	readonly inner: readonly number[];
 }
 
 /** A region that came out longer stays interpreted: engines take long over huge functions, and refuse them in the end. */
@@ -71,6 +74,11 @@ export class Translator {
 	#ticks = 0;
 	readonly #byPage = new Map<number, Set<Region>>();
 	readonly #bySlot = new Map<number, Region>();
+	/** Regions by entry (`placeOf`), and of tier 1 by the entries of the blocks within. */
+	readonly #entries = new Map<number, number>();
+	readonly #within = new Map<number, number>();
+	/** Blocks (by head record) that were hot while a region around them was made, and are to show that they are entered otherwise too. */
+	readonly #doubted = new Set<number>();
 	/** By slot. A region that is dropped while it runs still leaves by its sites. */
 	readonly #sites: ExitSites[] = [];
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
@@ -183,7 +191,17 @@ export class Translator {
 			this.#blocks.rewarm(block.record);
 			return undefined;
 		}
-		const graph = buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, tier === 1 ? FIRST_LIMITS : SECOND_LIMITS);
+		const place = placeOf(block.phys, block.modeKey);
+		if (tier === 1 && this.#within.has(place) && !this.#doubted.has(block.record)) {
+			this.#doubted.add(block.record);
+			this.#blocks.rewarm(block.record, Math.ceil(this.#blocks.hotThreshold / 4));
+			return undefined;
+		}
+		const isEntry = (phys: number) => this.#entries.has(placeOf(phys, block.modeKey));
+		const graph =
+			tier === 1
+				? buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, FIRST_LIMITS, isEntry)
+				: buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, SECOND_LIMITS);
 		if (graph === undefined) return undefined;
 		const otherPages = graph.extents.filter(({ pageIndex }) => pageIndex !== 0).map(({ pageIndex, phys }) => ({ pageIndex, phys }));
 		if (tier === 1 && block.regions.some((known) => isSameMapping(known, otherPages))) return undefined;
@@ -198,7 +216,11 @@ export class Translator {
 		this.stats.regions++;
 		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
-		return { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents };
+		const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => placeOf(graph.physAt(delta), block.modeKey));
+		const region = { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents, place, inner };
+		count(this.#entries, place, 1);
+		for (const each of inner) count(this.#within, each, 1);
+		return region;
 	}
 
 	/** From now on, changes of its bytes make the region void. */
@@ -250,6 +272,8 @@ export class Translator {
 			this.#blocks.regionsChanged(block);
 		}
 		this.#bySlot.delete(region.slot);
+		count(this.#entries, region.place, -1);
+		for (const each of region.inner) count(this.#within, each, -1);
 		this.#engine.table.set(region.slot, this.#gone);
 		for (const { phys } of region.extents) {
 			const page = Math.floor(phys / PAGE_BYTES);
@@ -259,6 +283,15 @@ export class Translator {
 			this.#blocks.unpin(page);
 		}
 	}
+}
+
+/** A physical address and mode as one number. */
+const placeOf = (phys: number, modeKey: number): number => phys * 64 + modeKey;
+
+function count(counts: Map<number, number>, key: number, change: 1 | -1): void {
+	const value = (counts.get(key) ?? 0) + change;
+	if (value > 0) counts.set(key, value);
+	else counts.delete(key);
 }
 
 const hex = (lo: number, hi: number): string => (BigInt.asUintN(32, BigInt(hi)) * 0x1_0000_0000n + BigInt(lo >>> 0)).toString(16);
