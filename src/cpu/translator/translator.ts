@@ -74,7 +74,7 @@ export class Translator {
 	#ticks = 0;
 	readonly #byPage = new Map<number, Set<Region>>();
 	readonly #bySlot = new Map<number, Region>();
-	/** Regions by entry (`placeOf`), and of tier 1 by the entries of the blocks within. */
+	/** How many regions begin at a place (`placeOf`), and how many have a block there further in. */
 	readonly #entries = new Map<number, number>();
 	readonly #within = new Map<number, number>();
 	/** Blocks (by head record) that were hot while a region around them was made, and are to show that they are entered otherwise too. */
@@ -103,12 +103,14 @@ export class Translator {
 		this.#gone = engine.table.get(slot);
 		blocks.listener = {
 			blockInvalidated: (block) => {
+				this.#doubted.delete(block.record);
 				for (const { slot } of [...block.regions]) this.#drop(this.#bySlot.get(slot) as Region);
 			},
 			bytesChange: (physAddr, bytes) => this.#invalidate(physAddr, bytes),
 			allInvalidated: () => {
 				for (const region of [...this.#bySlot.values()]) this.#drop(region);
 				this.#queue.length = 0;
+				this.#doubted.clear();
 			},
 		};
 	}
