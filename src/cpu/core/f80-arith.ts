@@ -59,13 +59,13 @@ defineCore("x87Underflow", ["i32", "i32"], "i32", (f, calls) => {
 });
 
 /** Branches where the value is not normal and finite: exponent 0 or all ones, no integer bit. */
-export function unlessOrdinary(x: X87, otherwise: Label, value: Ext): void {
+function unlessOrdinary(x: X87, otherwise: Label, value: Ext): void {
 	x.f.brIf(otherwise, eqz(and(add(value.se, 1), 0x7ffe)));
 	x.f.brIf(otherwise, geS(value.mantissa, 0));
 }
 
 /** `ordinary` may branch to its label, the code that follows is then `special`. */
-export function shortWay(x: X87, ordinary: (otherwise: Label) => void, special: () => void): void {
+function shortWay(x: X87, ordinary: (otherwise: Label) => void, special: () => void): void {
 	x.f.block((done) => {
 		x.f.block((otherwise) => {
 			ordinary(otherwise);

@@ -41,7 +41,7 @@ interface Rounded {
 }
 
 /** `value` below 2^64 to an integer, as RC says or toward zero. */
-export function roundToInteger(x: X87, value: Ext, truncates: boolean): Rounded {
+function roundToInteger(x: X87, value: Ext, truncates: boolean): Rounded {
 	const { f } = x;
 	const sign = f.let(signOf(value));
 	const hi = x.variable64(value.mantissa);

@@ -6,7 +6,7 @@ import { type Expr, i32, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { defineCore } from "./registry.ts";
 
-export const AGGREGATIONS = ["EqualAny", "Ranges", "EqualEach", "EqualOrdered"] as const;
+const AGGREGATIONS = ["EqualAny", "Ranges", "EqualEach", "EqualOrdered"] as const;
 
 interface Elements {
 	readonly shape: "i8x16" | "i16x8";

@@ -151,7 +151,7 @@ export const isSignalling = (fmt: FloatFormat, bits: Expr): Expr => and(isNotANu
 export const isInfinite = (fmt: FloatFormat, bits: Expr): Expr => eq(magnitude(fmt, bits), fmt.infinity);
 export const isZero = (fmt: FloatFormat, bits: Expr): Expr => eqz(magnitude(fmt, bits));
 export const isDenormal = (fmt: FloatFormat, bits: Expr): Expr => ltU(sub(magnitude(fmt, bits), 1), fmt.leastNormal - 1n);
-export const exponentField = (fmt: FloatFormat, bits: Expr): Expr => and(op("i32WrapI64", shr(bits, fmt.fractionBits)), fmt.exponentMax);
+const exponentField = (fmt: FloatFormat, bits: Expr): Expr => and(op("i32WrapI64", shr(bits, fmt.fractionBits)), fmt.exponentMax);
 
 /** The number itself, for WebAssembly's arithmetic; and back. */
 export const toFloat = (fmt: FloatFormat, bits: Expr): Expr =>

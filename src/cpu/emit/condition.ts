@@ -24,7 +24,7 @@ const t = (e: Expr) => e.type as "i32" | "i64";
 const zero = (e: Expr) => (e.type === "i64" ? i64(0) : i32(0));
 
 /** Sign-extends the low `width` bits within the expression's own type. */
-export function signExtend(width: Width, e: Expr): Expr {
+function signExtend(width: Width, e: Expr): Expr {
 	if (e.type === "i64") return width === 64 ? e : op(width === 32 ? "i64Extend32S" : width === 16 ? "i64Extend16S" : "i64Extend8S", e);
 	return width === 32 ? e : op(width === 16 ? "i32Extend16S" : "i32Extend8S", e);
 }
@@ -61,7 +61,7 @@ const isNegative = (e: Expr) => op(`${t(e)}LtS`, e, zero(e));
 
 const topOf = (turn: Turn) => op("i32ShrU", turn.value, i32(31));
 
-export function carryFlag(s: FlagSource): Expr {
+function carryFlag(s: FlagSource): Expr {
 	const type = t(s.x);
 	if (s.turn !== undefined) return s.turn.isLeft ? op("i32And", s.turn.value, i32(1)) : topOf(s.turn);
 	switch (s.kind) {

@@ -259,7 +259,7 @@ export function deltaOf(record: Expr): Expr {
 }
 
 /** Leaves the inputs of the last flag-setting operation in the state block. */
-export function storeFlags(f: FunctionBuilder, cpu: Expr, source: FlagSource): void {
+function storeFlags(f: FunctionBuilder, cpu: Expr, source: FlagSource): void {
 	const wide = (e: Expr) => (e.type === "i64" ? e : op("i64ExtendI32S", e));
 	f.store("i32Store", cpu, i32(ccOp(source.kind, source.width)), at("ccOp"));
 	f.store("i64Store", cpu, wide(source.x), at("ccX"));

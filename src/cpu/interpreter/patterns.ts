@@ -7,7 +7,7 @@ import { isFarAddress, memoryOperand, REC, RECORD_BYTES } from "./record.ts";
 
 /** A node: for each value of a byte, a word. Other words are offsets: of the next byte's node, or negative, of a pattern. */
 const NODE_BYTES = 1024;
-export const UNKNOWN = 0;
+const UNKNOWN = 0;
 /** To be decoded in TypeScript every time. */
 export const NEVER = 1;
 

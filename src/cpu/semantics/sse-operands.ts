@@ -51,7 +51,7 @@ export const low64 = (vector: Expr): Expr => laneOp("i64x2ExtractLane", 0, vecto
 /** a's low half below b's low half: two MMX operands as one vector. */
 export const joinLow = (a: Expr, b: Expr): Expr => pick(8, a, b, [0, 2]);
 
-export function sseBinary(o: Ops, result: Binary): void {
+function sseBinary(o: Ops, result: Binary): void {
 	guardSse(o);
 	const b = o.readVector(1);
 	const a = o.readVector(0);
@@ -59,7 +59,7 @@ export function sseBinary(o: Ops, result: Binary): void {
 }
 
 /** The low half of the result is the MMX register's. */
-export function mmxBinary(o: Ops, result: Binary): void {
+function mmxBinary(o: Ops, result: Binary): void {
 	guardMmx(o);
 	const b = readMmxVector(o, 1);
 	const a = readMmxVector(o, 0);

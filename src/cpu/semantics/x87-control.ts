@@ -61,7 +61,7 @@ define("FNSTCW", (o) => {
 });
 
 /** The status word with TOP in it. */
-export function statusWord(o: Ops) {
+function statusWord(o: Ops) {
 	return o.f.let(op("i32Or", o.field32("fsw"), op("i32Shl", o.field32("ftop"), i32(11))));
 }
 

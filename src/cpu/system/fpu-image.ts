@@ -15,7 +15,7 @@ const LEGACY_XMM = 160;
 const AREA_BYTES = 512;
 const XSAVE_HEADER = 512;
 /** Bits of MXCSR that may be set: all exceptions, DAZ, rounding, FTZ. */
-export const MXCSR_MASK = 0xffff;
+const MXCSR_MASK = 0xffff;
 const FCW_RESET = 0x37f;
 const X87 = 1;
 const SSE = 2;

@@ -64,11 +64,10 @@ function sendOptions(options: BrowserMachineOptions): SentOptions {
 	};
 }
 
-/** What a machine in a worker offers as the core's machine does; it has `stats`, too, but as a promise. */
+/** What a machine in a worker offers, beside its face, as the core's machine does; it has `stats`, too, but as a promise. */
 type Shared = Pick<
 	CoreMachine,
-	| ("name" | "state" | "exit" | "console" | "consoles" | "on" | "start" | "pause" | "resume" | "stop" | "finished" | "waitFor")
-	| ("snapshot" | "restore" | "removeSnapshot" | typeof Symbol.asyncDispose)
+	"start" | "pause" | "resume" | "stop" | "snapshot" | "restore" | "removeSnapshot" | typeof Symbol.asyncDispose
 >;
 
 /** One virtual PC, run by a worker of this page. Make it with `createMachine`. */
