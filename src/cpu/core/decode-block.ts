@@ -9,7 +9,9 @@ import { GOLDEN_RATIO, MODE } from "../state/layout.ts";
 import { giveUp, hostOf } from "./page-walk.ts";
 import { defineCore } from "./registry.ts";
 
-const decoder = (field: Exclude<keyof typeof DECODER_FIELD, "roots">): Expr => loadOp("i32Load", i32(0), DECODER + DECODER_FIELD[field]);
+/** What a word of the decoder's knowledge says. */
+export const decoder = (field: Exclude<keyof typeof DECODER_FIELD, "roots">): Expr =>
+	loadOp("i32Load", i32(0), DECODER + DECODER_FIELD[field]);
 
 /** Offset of the chain that a physical address's blocks are in. */
 const chainOf = (low: Expr): Expr => op("i32Shl", op("i32And", op("i32ShrU", low, i32(CHAIN_SHIFT)), i32(CHAIN_COUNT - 1)), i32(2));

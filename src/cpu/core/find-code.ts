@@ -4,6 +4,7 @@ import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/ops.ts";
 import { CODE_INDEX_ENTRY, CODE_INDEX_ENTRY_BYTES, CODE_INDEX_WAYS, CODE_KEY_MARK, CODE_KEY_SHIFT } from "../interpreter/code-index.ts";
 import { REGION_PAGES, REGION_PAGES_ENTRIES, REGION_PAGES_ENTRY } from "../interpreter/decoded-area.ts";
+import { enterBlock } from "../interpreter/enter-block.ts";
 import { HEAD } from "../interpreter/record.ts";
 import {
 	at,
@@ -17,7 +18,7 @@ import {
 	JUMP_ENTRY_BYTES,
 	MODE,
 } from "../state/layout.ts";
-import { codeIndexSet } from "./decode-block.ts";
+import { codeIndexSet, decoder } from "./decode-block.ts";
 import { codeTlbSlot } from "./page-walk.ts";
 import { defineCore, HANDLER_TYPE } from "./registry.ts";
 
@@ -29,20 +30,23 @@ function jumpEntry(f: FunctionBuilder, cpu: Expr, rip: Expr): Expr {
 }
 
 /** Goes to the code for rip if the jump cache has it; else falls through. */
-function goTo(f: FunctionBuilder, cpu: Expr, rip: Expr): void {
+function goTo(f: FunctionBuilder, cpu: Expr, rip: Expr, mayInterpret: boolean): void {
 	const entry = jumpEntry(f, cpu, rip);
 	const isOther = op("i32Xor", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.tag), loadOp("i32Load", cpu, at("jumpTag")));
 	const isElsewhere = op("i64Xor", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip);
 	f.if(op("i64Eqz", op("i64Or", isElsewhere, op("i64ExtendI32U", isOther))), () => {
 		const record = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record);
-		f.returnCallIndirect(HANDLER_TYPE, [cpu, record], loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee));
+		const callee = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee);
+		// From the interpreter it is mostly one block more of it, which spares a call.
+		if (mayInterpret) f.if(op("i32Eq", callee, decoder("head")), () => enterBlock(f, cpu, f.let(record)));
+		f.returnCallIndirect(HANDLER_TYPE, [cpu, record], callee);
 	});
 }
 
 /** Goes to the code for rip, known to the state block too, wherever it is. `onMiss` writes what comes before looking further than the jump cache. */
-export function dispatchTo(f: FunctionBuilder, calls: Callables, cpu: Expr, rip: Expr, onMiss: () => void = () => {}): void {
-	goTo(f, cpu, rip);
-	onMiss();
+export function dispatchTo(f: FunctionBuilder, calls: Callables, cpu: Expr, rip: Expr, onMiss?: () => void): void {
+	goTo(f, cpu, rip, onMiss === undefined);
+	onMiss?.();
 	f.returnCall(calls.index("findCode"), [cpu, i32(0)]);
 }
 

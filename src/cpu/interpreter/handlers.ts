@@ -1,12 +1,13 @@
 import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
-import { HANDLER_PARAMS, HANDLER_TYPE } from "../core/registry.ts";
+import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { EngineModule } from "../engine-module.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT } from "../state/layout.ts";
+import { enterBlock } from "./enter-block.ts";
 import { deltaOf, InterpreterOps } from "./interpreter-ops.ts";
-import { HEAD, REC, RECORD_BYTES, shapeKey, shapeValues } from "./record.ts";
+import { REC, shapeKey, shapeValues } from "./record.ts";
 
 interface Wanted {
 	readonly slot: number;
@@ -38,7 +39,10 @@ export class HandlerFactory {
 		this.undefinedOpcode = engine.reserveSlot();
 		this.tooLong = engine.reserveSlot();
 		const module = engine.newModule();
-		module.add(this.head, buildHead(), "head");
+		const f = params();
+		enterBlock(f, f.param(0), f.param(1));
+		f.unreachable();
+		module.add(this.head, f, "head");
 		module.add(this.end, buildEnd(module.index("dispatch")), "end");
 		module.add(
 			this.stale,
@@ -94,28 +98,6 @@ export class HandlerFactory {
 }
 
 const params = (): FunctionBuilder => new FunctionBuilder(HANDLER_PARAMS, "i32");
-
-const field = (f: FunctionBuilder, name: Parameters<typeof at>[0]): Expr => loadOp("i32Load", f.param(0), at(name));
-
-/** Charges the block's instructions, counts its runs, goes to its first record. rip is the block's start. */
-function buildHead(): FunctionBuilder {
-	const f = params();
-	const [cpu, record] = [f.param(0), f.param(1)];
-	const count = loadOp("i32Load8U", record, HEAD.count);
-	const left = f.let(op("i32Sub", field(f, "budget"), count));
-	f.if(op("i32LtS", left, i32(0)), () => f.return(i32(EXIT.budget)));
-	f.store("i32Store", cpu, left, at("budget"));
-	const heat = f.let(op("i32Sub", loadOp("i32Load", record, HEAD.heat), i32(1)));
-	f.store("i32Store", record, heat, HEAD.heat);
-	f.if(op("i32Eqz", heat), () => {
-		f.store("i32Store", cpu, op("i32Add", left, count), at("budget"));
-		f.store("i32Store", cpu, record, at("exitRecord"));
-		f.return(i32(EXIT.hot));
-	});
-	f.returnCallIndirect(HANDLER_TYPE, [cpu, op("i32Add", record, i32(RECORD_BYTES))], loadOp("i32Load", record, RECORD_BYTES + REC.callee));
-	f.unreachable();
-	return f;
-}
 
 /** The block ends without a jump: rip moves on (imm holds the mask of the mode's instruction pointer). */
 function buildEnd(dispatch: number): FunctionBuilder {

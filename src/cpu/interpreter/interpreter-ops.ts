@@ -6,7 +6,7 @@ import type { FlagSource, Width } from "../emit/condition.ts";
 import { both, type Callables, type GprRef, gaveUp, isNonCanonical, Ops, type SegRef } from "../emit/ops.ts";
 import { ccOp } from "../state/flags.ts";
 import { at, EXIT, MODE } from "../state/layout.ts";
-import { DELTA_BITS, isFarAddress, memoryOperand, REC, RECORD_BYTES, SEG_SHIFT } from "./record.ts";
+import { DELTA_BITS, isFarAddress, isUnindexed, memoryOperand, REC, RECORD_BYTES, SEG_SHIFT } from "./record.ts";
 
 /**
  * The interpreter's reading: a handler (cpu, record) that takes its operands from the record, keeps all state in the CPU's
@@ -92,18 +92,20 @@ export class InterpreterOps extends Ops {
 
 	protected effectiveAddress(_n: number): Expr {
 		const { addrBits } = this.insn;
+		const mem = memoryOperand(this.insn) as MemOperand;
 		const baseSlot = op("i32Add", this.cpu, this.#short(REC.base));
 		const indexSlot = op("i32Add", this.cpu, this.#short(REC.index));
 		if (addrBits === 64) {
-			const mem = memoryOperand(this.insn) as MemOperand;
 			const isFar = isFarAddress(mem);
 			if (isFar && !mem.ripRelative) return loadOp("i64Load", this.record, REC.imm);
-			const index = op("i64Shl", loadOp("i64Load", indexSlot), loadOp("i64Load16U", this.record, REC.scale));
-			const sum = op("i64Add", op("i64Add", loadOp("i64Load", baseSlot), index), loadOp("i64Load32S", this.record, REC.disp));
-			return isFar ? op("i64Add", sum, loadOp("i64Load16U", this.record, REC.next)) : sum;
+			const direct = op("i64Add", loadOp("i64Load", baseSlot), loadOp("i64Load32S", this.record, REC.disp));
+			if (isFar) return op("i64Add", direct, loadOp("i64Load16U", this.record, REC.next));
+			if (isUnindexed(mem)) return direct;
+			return op("i64Add", direct, op("i64Shl", loadOp("i64Load", indexSlot), loadOp("i64Load16U", this.record, REC.scale)));
 		}
+		const direct = op("i32Add", loadOp("i32Load", baseSlot), loadOp("i32Load", this.record, REC.disp));
 		const index = op("i32Shl", loadOp("i32Load", indexSlot), this.#short(REC.scale));
-		const sum = op("i32Add", op("i32Add", loadOp("i32Load", baseSlot), index), loadOp("i32Load", this.record, REC.disp));
+		const sum = isUnindexed(mem) ? direct : op("i32Add", direct, index);
 		const cut = addrBits === 16 ? op("i32And", sum, i32(0xffff)) : sum;
 		return this.is64 ? op("i64ExtendI32U", cut) : cut;
 	}

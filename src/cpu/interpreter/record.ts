@@ -121,6 +121,11 @@ export function isFarAddress({ addrBits, ripRelative, disp }: MemOperand): boole
 	return addrBits === 64 && (ripRelative ? Math.abs(disp) > 0x7fff_0000 : disp !== (disp | 0));
 }
 
+/** Nothing but a base and a displacement, if those, which most operands are. */
+export function isUnindexed({ index, seg }: MemOperand): boolean {
+	return index < 0 && seg !== 1;
+}
+
 function setNumber64(view: DataView, offset: number, value: number): void {
 	const low = value | 0;
 	view.setInt32(offset, low, true);
@@ -161,6 +166,7 @@ function operandKind(operand: Operand): number {
 			return operand.cls === "gpr8h" ? 2 : 1;
 		case "mem":
 			if (isFarAddress(operand)) return operand.seg >= 4 ? 11 : 12;
+			if (isUnindexed(operand)) return operand.seg >= 4 ? 13 : operand.seg === 2 ? 14 : 15;
 			return operand.seg >= 4 ? 3 : operand.seg === 2 ? 4 : operand.seg === 1 ? 5 : 6;
 		case "imm":
 			return 7;
