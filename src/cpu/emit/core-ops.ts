@@ -55,6 +55,8 @@ export abstract class CoreOps {
 	/** ES, CS, SS, DS need neither base nor limit. Always so in 64-bit code. */
 	readonly isFlat: boolean;
 	readonly isStack32: boolean;
+	/** Nothing looks at the flags between this instruction and one that sets them all: what they are need not be worked out. */
+	areFlagsDead = false;
 	protected readonly calls: Callables;
 	/** What is being committed takes effect only on one side of a branch. */
 	protected isConditional = false;

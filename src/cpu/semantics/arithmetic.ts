@@ -163,7 +163,7 @@ define("IMUL", (o) => {
 	if (o.width === 64) {
 		const low = o.f.let(op("i64Mul", a, b));
 		o.write(0, low);
-		o.setFlags("bits", 64, low, op("i32Mul", overflows64(o, a, b, low), i32(0x801)));
+		o.setFlags("bits", 64, low, o.areFlagsDead ? i32(0) : op("i32Mul", overflows64(o, a, b, low), i32(0x801)));
 		return;
 	}
 	const { low, high } = wideProduct(o, o.width, a, b, true);

@@ -37,8 +37,6 @@ export abstract class RegionLocals extends Ops {
 	protected looksAtFlags = false;
 	protected needsDistinct = false;
 	readonly #touched: Touched = { gprRead: 0, gprWritten: 0, gprAlways: 0, xmmRead: 0, xmmWritten: 0, xmmAlways: 0 };
-	/** Nothing looks at the flags between this instruction and one that sets them all. */
-	areFlagsDead = false;
 	readonly budget: number;
 	readonly exitTarget: number;
 	/** Of a computed transfer in 64-bit code, which may turn out to lead nowhere: twice what RSP has moved by, plus 1. */
