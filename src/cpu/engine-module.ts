@@ -22,7 +22,7 @@ export type Helper = (cpu: number, a: number, b: number, c: number) => number;
 /** Helpers that the core module itself calls: whoever makes an engine brings at least these. */
 export const CORE_HELPERS = [
 	...["slowLoad", "slowStore", "slowProbe", "syscall", "sysret", "sysenter", "sysexit"],
-	...["sti", "popf", "setAc", "segmentLoad", "iret", "interrupt"],
+	...["sti", "checkPopf", "popf", "setAc", "segmentLoad", "iret", "interrupt"],
 ] as const;
 
 /** Memory helpers take fewer arguments than system ones, because they are called so often. */

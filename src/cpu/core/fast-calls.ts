@@ -143,6 +143,13 @@ defineCore("sti", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	f.unreachable();
 });
 
+/** Only virtual-8086 mode may refuse POPF: (cpu, operand bytes, –, –) → 0, or EXIT.fault. */
+defineCore("checkPopf", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
+	f.if(op("i32And", load(f.param(0), "flags"), i32(FLAG.VM)), () => slow(f, calls, "checkPopf"));
+	f.return(i32(0));
+	f.unreachable();
+});
+
 /** POPF where neither AC nor TF come into it: (cpu, length, operand bytes, –), the image in arg0 → status. */
 defineCore("popf", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const [cpu, length, opBytes] = [f.param(0), f.param(1), f.param(2)];

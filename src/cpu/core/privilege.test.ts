@@ -301,6 +301,7 @@ const cases: readonly Case[] = [
 	{ name: "sysexit", bits: [32], cpls: [0], share: 0.3, run: (rig) => rig.compare("sysexit", 2) },
 	{ name: "sti", bits: [32, 64], cpls: [0, 3], share: 0.2, run: (rig) => rig.compare("sti", 1) },
 	{ name: "setAc", bits: [32, 64], cpls: [0, 3], share: 0.2, run: (rig, pick) => rig.compare("setAc", 3, pick(2)) },
+	{ name: "checkPopf", bits: [32], cpls: [3], share: 0.5, run: (rig, pick) => rig.compare("checkPopf", 2 + 2 * pick(2)) },
 	{
 		name: "popf",
 		bits: [32, 64],

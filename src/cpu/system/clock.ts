@@ -3,15 +3,16 @@ import { CR4 } from "../mmu/access.ts";
 import { at } from "../state/layout.ts";
 import { guarded, raise, VECTOR } from "./fault.ts";
 import { isProtected } from "./mode.ts";
-import { CPL, CR4_WORD } from "./words.ts";
+import { ARG0, ARG1, CPL, CR4_WORD } from "./words.ts";
 
 /** The time-stamp counter runs at 1 GHz: one tick per guest nanosecond. */
 export const TSC_KHZ = 1_000_000;
 
 const ARG0_64 = at("arg0") >> 3;
-const ARG1_64 = at("arg1") >> 3;
 const OFFSET_64 = at("tscOffset") >> 3;
-const TSC_AUX_64 = at("tscAux") >> 3;
+const OFFSET = at("tscOffset") >> 2;
+const TSC_AUX = at("tscAux") >> 2;
+const FOUR_GIB = 0x1_0000_0000;
 
 export function timeStamp(cpu: CpuContext): bigint {
 	return BigInt.asUintN(64, BigInt(cpu.clock.nowNs) + (cpu.state.u64[OFFSET_64] as bigint));
@@ -30,8 +31,14 @@ export const clockHelpers = {
 	/** Query; counter in arg0, TSC_AUX in arg1. RDTSC, RDTSCP. */
 	rdtsc: guarded((cpu) => {
 		check(cpu);
-		cpu.state.u64[ARG0_64] = timeStamp(cpu);
-		cpu.state.u64[ARG1_64] = cpu.state.u64[TSC_AUX_64] as bigint;
+		const { i32 } = cpu.state;
+		// As `timeStamp`, without big integers: programs ask millions of times a second.
+		const { nowNs } = cpu.clock;
+		const low = (nowNs % FOUR_GIB) + ((i32[OFFSET] as number) >>> 0);
+		i32[ARG0] = low;
+		i32[ARG0 + 1] = Math.floor(nowNs / FOUR_GIB) + (i32[OFFSET + 1] as number) + (low >= FOUR_GIB ? 1 : 0);
+		i32[ARG1] = i32[TSC_AUX] as number;
+		i32[ARG1 + 1] = i32[TSC_AUX + 1] as number;
 		return 0;
 	}),
 	/** Query. a: counter number. There are no performance counters: always #GP(0). */
