@@ -9,6 +9,7 @@ import "./core/deliver.ts";
 import "./core/fast-calls.ts";
 import "./core/decode-block.ts";
 import "./core/find-code.ts";
+import "./core/fpu-image.ts";
 import "./core/interrupt-return.ts";
 import "./core/memory.ts";
 import "./core/page-walk.ts";
@@ -22,7 +23,7 @@ export type Helper = (cpu: number, a: number, b: number, c: number) => number;
 /** Helpers that the core module itself calls: whoever makes an engine brings at least these. */
 export const CORE_HELPERS = [
 	...["slowLoad", "slowStore", "slowProbe", "syscall", "sysret", "sysenter", "sysexit"],
-	...["sti", "checkPopf", "popf", "setAc", "segmentLoad", "iret", "interrupt"],
+	...["sti", "checkPopf", "popf", "setAc", "segmentLoad", "iret", "interrupt", "xsave", "xrstor"],
 ] as const;
 
 /** Memory helpers take fewer arguments than system ones, because they are called so often. */

@@ -3,10 +3,12 @@ import { IoBus } from "../machine/bus.ts";
 import { SteppedClock } from "../machine/clock.ts";
 import { ENGINE_BYTES, GuestMemory } from "../machine/memory.ts";
 import type { CpuBoard } from "../machine/processor.ts";
+import { ramAt } from "./mmu/fixture.ts";
 import { SoftwareCpu } from "./software-cpu.ts";
 import { SoftwareEngine } from "./software-engine.ts";
+import { descriptor, KIND } from "./system/fixture.ts";
 import { updateMode } from "./system/mode.ts";
-import { setReal } from "./system/segments.ts";
+import { setReal, setSegment } from "./system/segments.ts";
 
 const CODE = 0x1000;
 /** Interpreted, translated as soon as can be, a little later, and as in a machine. */
@@ -74,6 +76,31 @@ describe("interpreter and translator", () => {
 			while (translated.run(5_000) !== "halted");
 			expect(registers(translated)).toEqual(registers(interpreted));
 			expect(translated.instructionCount).toBe(interpreted.instructionCount);
+		}
+	});
+
+	it("go on behind loads of segments, flat and with a base by turns", () => {
+		// mov ecx, 4000; mov edi, 3000h; loop: mov eax, 10h; mov es, eax; inc dword es:[edi]; mov al, 18h; mov es, eax;
+		// add dword es:[edi], 2; push 20h; pop fs; inc dword fs:[edi]; dec ecx; jnz loop; hlt
+		const code = [
+			...[0xb9, 0xa0, 0x0f, 0, 0, 0xbf, 0, 0x30, 0, 0, 0xb8, 0x10, 0, 0, 0, 0x8e, 0xc0, 0x26, 0xff, 0x07, 0xb0, 0x18, 0x8e, 0xc0],
+			...[0x26, 0x83, 0x07, 0x02, 0x6a, 0x20, 0x0f, 0xa1, 0x64, 0xff, 0x07, 0x49, 0x75, 0xe4, 0xf4],
+		];
+		for (const threshold of THRESHOLDS) {
+			const cpu = processor(code, threshold);
+			const { state, memory } = cpu.context;
+			const table = [0n, descriptor(0, 0xfffff, KIND.code0), ...[0, 0x100, 0x200].map((base) => descriptor(base, 0xfffff, KIND.data0))];
+			for (const [n, entry] of table.entries()) memory.view.setBigUint64(ramAt(0x2000 + 8 * n), entry, true);
+			state.setLow("gdtrBase", 0x2000);
+			state.set("gdtrLimit", 8 * table.length - 1);
+			state.setLow("cr0", state.getLow("cr0") | 1);
+			setSegment(cpu.context, 1, 8, 0, -1, 0xc09b00);
+			for (const seg of [0, 2, 3, 4, 5]) setSegment(cpu.context, seg, 0x10, 0, -1, 0xc09300);
+			updateMode(cpu.context);
+			while (cpu.run(5_000) !== "halted");
+			const at = (place: number) => memory.view.getUint32(ramAt(place), true);
+			expect([at(0x3000), at(0x3100), at(0x3200)]).toEqual([4000, 8000, 4000]);
+			expect(cpu.instructionCount).toBe(2 + 4000 * 11 + 1);
 		}
 	});
 

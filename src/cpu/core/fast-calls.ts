@@ -8,6 +8,7 @@ import { FAST_CODE64, FAST_DATA } from "../system/fast-calls.ts";
 import { ATTR } from "../system/mode.ts";
 import { RFLAGS_MASK } from "../system/rflags.ts";
 import {
+	advance,
 	any,
 	goOn,
 	isLegacy,
@@ -115,15 +116,6 @@ defineCore("sysexit", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	f.return(i32(EXIT.lookup));
 	f.unreachable();
 });
-
-/** Moves rip behind an instruction of flat 32-bit or of 64-bit code. */
-function advance(f: FunctionBuilder, length: Expr): void {
-	const cpu = f.param(0);
-	const wide = op("i64Add", load64(cpu, "rip"), op("i64ExtendI32U", length));
-	const narrow = op("i64ExtendI32U", op("i32Add", load(cpu, "rip"), length));
-	const is64 = op("i32Eq", op("i32And", load(cpu, "modeKey"), i32(MODE.codeMask)), i32(MODE.code64));
-	f.store("i64Store", cpu, select(is64, wide, narrow), at("rip"));
-}
 
 /** Neither flat 32-bit code nor 64-bit code. */
 const isSegmented = (mode: Expr): Expr => op("i32And", op("i32Ne", mode, i32(KERNEL64)), op("i32Ne", mode, i32(KERNEL32)));

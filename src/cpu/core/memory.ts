@@ -24,8 +24,15 @@ defineCore("segmentCheck", ["i32", "i32", "i32", "i32", "i32"], "i32", (f) => {
 	f.unreachable();
 });
 
-/** Offset of the byte at `linear` by the TLB in force, filled if need be; a core function gives 0 where that cannot be. */
-function hostOf(f: FunctionBuilder, calls: Callables, cpu: Expr, linear: Expr, isWrite: boolean): Expr {
+/** Offset of the byte at `linear` by the TLB in force, filled if need be; where that cannot be a core function gives 0, or gives up otherwise. */
+export function hostOf(
+	f: FunctionBuilder,
+	calls: Callables,
+	cpu: Expr,
+	linear: Expr,
+	isWrite: boolean,
+	giveUp: () => void = () => f.return(i32(0)),
+): Expr {
 	const low = f.let(op("i32WrapI64", linear));
 	const index = op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
 	const entry = f.let(op("i32Add", loadOp("i32Load", cpu, at("tlbBase")), index));
@@ -34,7 +41,7 @@ function hostOf(f: FunctionBuilder, calls: Callables, cpu: Expr, linear: Expr, i
 	const tag = loadOp("i64Load", entry, isWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag);
 	f.if(op("i64Ne", op("i64And", linear, i64(-4096)), tag), () => {
 		f.set(host, f.callLet(calls.index("fillTlb"), "i32", [cpu, linear, i32(isWrite ? 1 : 0)]));
-		f.if(op("i32Eqz", f.get(host)), () => f.return(i32(0)));
+		f.if(op("i32Eqz", f.get(host)), giveUp);
 	});
 	return f.get(host);
 }

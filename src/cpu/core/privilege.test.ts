@@ -45,7 +45,7 @@ function randomFrom(seed: number): Pick {
 
 const NOT_COMPARED: ReadonlySet<string> = new Set([
 	...["arg0", "arg1", "arg2", "arg3", "faultVector", "faultErrorCode", "localCount", "globalCount", "scratch", "scratchVector"],
-	...["flags", "ccOp", "ccX", "ccY", "ccZ", "exitRecord"],
+	...["x87Image", "x87Fixed", "flags", "ccOp", "ccX", "ccY", "ccZ", "exitRecord"],
 ]);
 
 interface Outcome {
@@ -56,11 +56,13 @@ interface Outcome {
 	readonly ram: Uint8Array;
 }
 
+const WORDS = { i32: 1, u64: 2, v128: 4 } as const;
+
 /** Words of the state block that count. */
 const COMPARED: readonly { readonly name: string; readonly word: number }[] = Object.values(FIELD)
-	.filter(({ name, type }) => !NOT_COMPARED.has(name) && type !== "v128")
+	.filter(({ name }) => !NOT_COMPARED.has(name))
 	.flatMap(({ name, type, count, offset }) =>
-		Array.from({ length: type === "i32" ? count : 2 * count }, (_, n) => ({ name: `${name}+${4 * n}`, word: offset / 4 + n })),
+		Array.from({ length: WORDS[type] * count }, (_, n) => ({ name: `${name}+${4 * n}`, word: offset / 4 + n })),
 	);
 
 const words = (bytes: Uint8Array): Uint32Array => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
@@ -335,6 +337,29 @@ const cases: readonly Case[] = [
 		share: 0.2,
 		run: (rig, pick) => rig.compare("interrupt", 2, pick(4) === 0 ? pick(70) : 32 + pick(32)),
 	},
+	...(["xsave", "xrstor"] as const).map(
+		(name): Case => ({
+			...{ name, bits: [32, 64], cpls: [0, 3], share: 0.2 },
+			run(rig, pick) {
+				const { cpu } = rig;
+				const { state } = cpu;
+				const area = 0x4000 + 64 * pick(6) + 0x800 * pick(3) + pick(30) * pick(2) * pick(2);
+				for (const field of ["fpr", "xmm"] as const)
+					for (let n = 0; n < 16 * FIELD[field].count; n++) state.bytes[FIELD[field].offset + n] = pick(256);
+				for (const field of ["fcw", "fsw", "ftop", "ftagValid", "fop", "fipSelector", "mxcsr"] as const) state.set(field, pick(0x1_0000));
+				for (let n = 0; n < 512; n++) cpu.memory.bytes[ramAt(area) + n] = pick(256);
+				poke32(cpu, area + 24, pick(8) === 0 ? pick(0x2_0000) : 0x1f80);
+				poke64(cpu, area + 512, BigInt(pick(10) === 0 ? pick(16) : pick(4)));
+				for (let n = 8; n < 24; n++) cpu.memory.bytes[ramAt(area) + 512 + n] = pick(200) === 0 ? 1 : 0;
+				state.setLow("arg0", area);
+				state.setLow("gpr", pick(4));
+				state.setLow("xcr0", pick(2) === 0 ? 3 : 1);
+				state.setLow("cr4", state.getLow("cr4") | (pick(16) === 0 ? 0 : CR4.OSXSAVE));
+				state.setLow("cr0", state.getLow("cr0") | (pick(16) === 0 ? CR0.TS : 0));
+				return rig.compare(name, 4, pick(2));
+			},
+		}),
+	),
 	{
 		name: "deliver",
 		bits: [32, 64],

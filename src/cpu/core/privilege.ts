@@ -176,6 +176,15 @@ export function setRflags(f: FunctionBuilder, image: Expr): void {
 	f.store("i64Store", cpu, op("i64ExtendI32U", op("i32And", image, i32(ARITHMETIC_FLAGS))), at("ccX"));
 }
 
+/** Moves rip behind the instruction: see `advance` of system/segments.ts. */
+export function advance(f: FunctionBuilder, length: Expr): void {
+	const cpu = f.param(0);
+	const wide = op("i64Add", load64(cpu, "rip"), op("i64ExtendI32U", length));
+	const narrow = op("i64ExtendI32U", op("i32Add", load(cpu, "rip"), length));
+	const is64 = op("i32Eq", op("i32And", load(cpu, "modeKey"), i32(MODE.codeMask)), i32(MODE.code64));
+	f.store("i64Store", cpu, select(is64, wide, narrow), at("rip"));
+}
+
 /** Debug traps are on their way, or this instruction is run by itself. */
 export const isStepped = (cpu: Expr): Expr =>
 	any(op("i32And", load(cpu, "flags"), i32(FLAG.TF)), load(cpu, "debugPending"), op("i32And", load(cpu, "modeKey"), i32(MODE.step)));

@@ -131,6 +131,8 @@ export abstract class CoreOps {
 	protected abstract exitFault(): void;
 	/** Gives the instruction up: it must be single-stepped. */
 	protected abstract exitSingle(): void;
+	/** Leaves for the run loop behind the instruction, whose writes have taken effect: what follows in the block has not been run. */
+	abstract leaveBehind(): void;
 	/** TLB in force, i32. */
 	protected abstract tlb(): Expr;
 	/** Where the n-th operand, relative, leads: an offset in CS, cut to the operand size. */

@@ -176,6 +176,11 @@ export class InterpreterOps extends Ops {
 		this.#exitAt(EXIT.single);
 	}
 
+	leaveBehind(): void {
+		this.f.store("i32Store", this.cpu, op("i32Add", this.record, i32(RECORD_BYTES)), at("exitRecord"));
+		this.f.return(i32(EXIT.interrupted));
+	}
+
 	protected tlb(): Expr {
 		return loadOp("i32Load", this.cpu, at("tlbBase"));
 	}

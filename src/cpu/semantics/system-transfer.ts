@@ -57,8 +57,7 @@ function loadDataSegment(o: Ops, selector: Expr): void {
 	const mode = o.field32("modeKey");
 	o.query("segmentLoad", o.index(0), selector);
 	o.commit();
-	o.f.if(op("i32Ne", o.field32("modeKey"), mode), () => o.system("next", o.length()));
-	o.isEnded = false;
+	o.f.if(op("i32Ne", o.field32("modeKey"), mode), () => o.leaveBehind());
 }
 
 define("MOV.seg", (o) => {

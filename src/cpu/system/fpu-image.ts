@@ -10,13 +10,13 @@ import { ARG0, CR0_WORD, CR4_WORD, getAddress, RAX } from "./words.ts";
 
 /** Intel SDM Vol. 1 §10.5.1, table 10-2: the legacy area. Software's own bytes from 464 on are left alone. */
 const LEGACY_BYTES = 416;
-const LEGACY_XMM = 160;
+export const LEGACY_XMM = 160;
 /** The area whole, which FXSAVE and FXRSTOR must be able to reach. */
 const AREA_BYTES = 512;
-const XSAVE_HEADER = 512;
+export const XSAVE_HEADER = 512;
 /** Bits of MXCSR that may be set: all exceptions, DAZ, rounding, FTZ. */
-const MXCSR_MASK = 0xffff;
-const FCW_RESET = 0x37f;
+export const MXCSR_MASK = 0xffff;
+export const FCW_RESET = 0x37f;
 const X87 = 1;
 const SSE = 2;
 

@@ -237,6 +237,11 @@ export class RegionOps extends RegionTemplates {
 		this.leave(EXIT.single);
 	}
 
+	leaveBehind(): void {
+		this.f.spoil();
+		this.leave(EXIT.interrupted, this.delta + this.insn.lengthBytes, this.left - 1);
+	}
+
 	/** Where a block's end lies beyond the code segment's, its instructions run by single step. */
 	stayWithin(delta: number, end: number): void {
 		const last = op("i32Sub", this.ripAt(i32(end)), i32(1));
