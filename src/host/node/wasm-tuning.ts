@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { getPriority, setPriority } from "node:os";
 import { setFlagsFromString } from "node:v8";
 
 /**
@@ -8,6 +10,13 @@ import { setFlagsFromString } from "node:v8";
 const TIERING_BUDGET = 1_000_000;
 export const TIERING_FLAG = `--wasm-tiering-budget=${TIERING_BUDGET}`;
 
+/**
+ * How much further back V8's own threads stand (nice values). There are four of them on however few processors, and what they compile
+ * can wait: the thread that runs the guest could not.
+ */
+const YIELD = 10;
+const LAST_PRIORITY = 19;
+
 let isTuned = false;
 
 /** Tunes this process's V8 for translated code. Harmless when it knows no such setting. */
@@ -17,4 +26,16 @@ export function tuneWebAssembly(): void {
 	setFlagsFromString(TIERING_FLAG);
 	// What is compiled aside is compiled there, and not at its first call.
 	setFlagsFromString("--no-wasm-lazy-compilation");
+	yieldToGuests();
+}
+
+/** Puts V8's threads behind ours where the system lets us know them: on Linux, where each thread has a priority of its own. */
+function yieldToGuests(): void {
+	try {
+		const priority = Math.min(getPriority() + YIELD, LAST_PRIORITY);
+		for (const thread of readdirSync("/proc/self/task"))
+			if (readFileSync(`/proc/self/task/${thread}/comm`, "latin1").endsWith("V8Worker\n")) setPriority(Number(thread), priority);
+	} catch {
+		// Threads come and go, and other systems have no such folder: guests run a little slower then.
+	}
 }
