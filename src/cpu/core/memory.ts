@@ -3,7 +3,7 @@ import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { OpName } from "../../wasm/opcodes.ts";
 import type { Callables } from "../emit/ops.ts";
 import { FLAG } from "../state/flags.ts";
-import { at, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
+import { at, SINGLE_STEP, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
 import { defineCore, HANDLER_TYPE } from "./registry.ts";
 
 /**
@@ -24,6 +24,12 @@ defineCore("segmentCheck", ["i32", "i32", "i32", "i32", "i32"], "i32", (f) => {
 	f.unreachable();
 });
 
+/** Entry of the TLB in force for the page of `low`, the lower half of a linear address. */
+function entryOf(cpu: Expr, low: Expr): Expr {
+	const index = op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
+	return op("i32Add", loadOp("i32Load", cpu, at("tlbBase")), index);
+}
+
 /** Offset of the byte at `linear` by the TLB in force, filled if need be; where that cannot be a core function gives 0, or gives up otherwise. */
 export function hostOf(
 	f: FunctionBuilder,
@@ -34,8 +40,7 @@ export function hostOf(
 	giveUp: () => void = () => f.return(i32(0)),
 ): Expr {
 	const low = f.let(op("i32WrapI64", linear));
-	const index = op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
-	const entry = f.let(op("i32Add", loadOp("i32Load", cpu, at("tlbBase")), index));
+	const entry = f.let(entryOf(cpu, low));
 	const host = f.local("i32");
 	f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend)));
 	const tag = loadOp("i64Load", entry, isWrite ? TLB_ENTRY.writeTag : TLB_ENTRY.readTag);
@@ -154,6 +159,35 @@ defineCore("bulkFill", ["i32", "i64", "i64", "i64", "i32"], "i32", (f, calls) =>
 	f.return(elements);
 	f.unreachable();
 });
+
+/**
+ * What a region's own page of the stack does not hold: as missLoad and missProbe, if the TLB does not have it either; what is no plain RAM
+ * within a page is not to be written by a region, but by single step. The page's write tag and addend go to `stackTag` and `stackAddend`.
+ */
+for (const [name, miss, tagAt] of [
+	["loadOnStack", "missLoad", TLB_ENTRY.readTag],
+	["probeOnStack", "missProbe", TLB_ENTRY.writeTag],
+] as const)
+	defineCore(name, ["i32", "i64", "i32"], "i32", (f, calls) => {
+		const [cpu, linear, request] = [f.param(0), f.param(1), f.param(2)];
+		const low = f.let(op("i32WrapI64", linear));
+		const entry = f.let(entryOf(cpu, low));
+		const last = op("i64Add", linear, op("i64ExtendI32U", op("i32Sub", op("i32And", request, i32(0xff)), i32(1))));
+		const host = f.local("i32");
+		f.if(
+			op("i64Eq", op("i64And", last, i64(-4096)), loadOp("i64Load", entry, tagAt)),
+			() => f.set(host, op("i32Add", low, loadOp("i32Load", entry, TLB_ENTRY.addend))),
+			() => f.set(host, f.callLet(calls.index(miss), "i32", [cpu, linear, request])),
+		);
+		f.if(op("i32Eq", f.get(host), i32(-1)), () => {
+			f.store("i32Store", cpu, i32(SINGLE_STEP), at("faultVector"));
+			f.return(i32(0));
+		});
+		f.store("i64Store", cpu, loadOp("i64Load", entry, TLB_ENTRY.writeTag), at("stackTag"));
+		f.store("i32Store", cpu, loadOp("i32Load", entry, TLB_ENTRY.addend), at("stackAddend"));
+		f.return(f.get(host));
+		f.unreachable();
+	});
 
 /** Runs a block that no jump cache need know: (cpu, record) → exit. */
 defineCore("enterBlock", ["i32", "i32"], "i32", (f) => {

@@ -6,6 +6,17 @@ import { STACK_ACCESS } from "../mmu/mmu.ts";
 import { at, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
 import { CoreOps, type ModifyPlace, type SegRef } from "./core-ops.ts";
 
+/** Locals that hold a page's write tag (of the type of linear addresses) and addend. */
+export interface StackPage {
+	readonly tag: number;
+	readonly addend: number;
+}
+
+/** Addressed by the stack pointer and a displacement, through SS. */
+export function isByStackPointer({ base, index, seg }: MemOperand): boolean {
+	return base === 4 && index < 0 && seg === 2;
+}
+
 /** The abstract machine's memory and stack: every access goes through the TLB in force, inline, and to a helper where that misses. */
 export abstract class MemoryOps extends CoreOps {
 	// ---- memory ----
@@ -30,7 +41,45 @@ export abstract class MemoryOps extends CoreOps {
 
 	/** Loads 1–8 or 16 bytes: i32 up to 4 bytes (zero-extended), i64 for 8, v128 for 16. Pinned. */
 	load(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16): Expr {
-		return this.loadLinear(this.linear(ref, offset, bytes, false), bytes, this.isStack(ref));
+		const linear = this.linear(ref, offset, bytes, false);
+		const page = this.#pageOf(ref, bytes);
+		if (page !== undefined) return this.f.let(loadOp(LOADS[bytes], this.#onStack(page, "loadOnStack", linear, bytes)));
+		return this.loadLinear(linear, bytes, this.isStack(ref));
+	}
+
+	/**
+	 * The page of the stack, where the reading keeps that at hand: a write tag and addend that the TLB in force had since the code was
+	 * entered. Frames seldom lie on more than one, and half of what compilers for few registers load and store is there.
+	 */
+	protected stackPage(): StackPage | undefined {
+		return undefined;
+	}
+
+	/** `stackPage`, for an access by the stack pointer and a displacement that is likely to be aligned. */
+	#pageOf(ref: SegRef, bytes: number): StackPage | undefined {
+		if ((!this.is64 && !this.isFlat) || bytes > (this.is64 ? 8 : 4)) return undefined;
+		const isOn = "seg" in ref ? ref.seg === 2 : isByStackPointer(this.insn.operands[ref.operand] as MemOperand);
+		return isOn ? this.stackPage() : undefined;
+	}
+
+	/** Offset of the byte at `linear`, on the stack: for the next expression to use once. */
+	#onStack({ tag, addend }: StackPage, core: "loadOnStack" | "probeOnStack", linear: Expr, bytes: number): Expr {
+		const { f } = this;
+		const isWide = linear.type === "i64";
+		// Kept bits: of the page, and those that are 0 where the access is aligned and so lies within it.
+		const kept = -4096 | (bytes - 1);
+		const page = isWide ? op("i64And", linear, i64(kept)) : op("i32And", linear, i32(kept));
+		return f.choose(
+			op(isWide ? "i64Ne" : "i32Ne", page, f.get(tag)),
+			"i32",
+			() => {
+				const found = this.#missOrFail(core, linear, request(bytes, true));
+				f.set(tag, loadOp(isWide ? "i64Load" : "i32Load", this.cpu, at("stackTag")));
+				f.set(addend, loadOp("i32Load", this.cpu, at("stackAddend")));
+				return found;
+			},
+			() => op("i32Add", low(linear), f.get(addend)),
+		);
 	}
 
 	/** Through SS: a non-canonical address is #SS then, not #GP. */
@@ -59,7 +108,14 @@ export abstract class MemoryOps extends CoreOps {
 
 	/** Stores at once. `value` is i32 up to 4 bytes, i64 for 8, v128 for 16. */
 	store(ref: SegRef, offset: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr): void {
-		this.storeLinear(this.linear(ref, offset, bytes, true), bytes, value, this.isStack(ref));
+		const linear = this.linear(ref, offset, bytes, true);
+		const page = this.#pageOf(ref, bytes);
+		if (page === undefined) {
+			this.storeLinear(linear, bytes, value, this.isStack(ref));
+			return;
+		}
+		const pinned = this.f.let(value);
+		this.f.store(STORES[bytes], this.#onStack(page, "probeOnStack", linear, bytes), pinned);
 	}
 
 	storeLinear(linear: Expr, bytes: 1 | 2 | 4 | 8 | 16, value: Expr, isStack = false, isAligned = false): void {
@@ -84,6 +140,8 @@ export abstract class MemoryOps extends CoreOps {
 	/** Checks a place for reading and writing, so that the store that follows cannot fault. */
 	probe(ref: SegRef, offset: Expr, bytes: number): ModifyPlace {
 		const linear = this.linear(ref, offset, bytes, true);
+		const page = this.#pageOf(ref, bytes);
+		if (page !== undefined) return { bytes, linear, host: this.f.let(this.#onStack(page, "probeOnStack", linear, bytes)) };
 		const { entry, misses } = this.#lookUp(linear, bytes, TLB_ENTRY.writeTag);
 		const host = this.f.choose(
 			misses,
@@ -124,10 +182,15 @@ export abstract class MemoryOps extends CoreOps {
 
 	/** With `isAligned`, a misaligned address misses: what the tag has no bits for does not match. */
 	#lookUp(linear: Expr, bytes: number, tag: number, isAligned = false): { entry: Expr; misses: Expr } {
-		const entry = this.f.let(apply(FIND_ENTRY, this.tlb(), low(linear)));
+		const entry = this.f.let(this.entryOf(low(linear)));
 		const isWide = linear.type === "i64";
 		const page = apply(lastPage(isWide, bytes, isAligned), linear);
 		return { entry, misses: isWide ? op("i64Ne", loadOp("i64Load", entry, tag), page) : op("i32Ne", loadOp("i32Load", entry, tag), page) };
+	}
+
+	/** The TLB's entry for the page of a linear address, of which it takes the lower half. */
+	protected entryOf(address: Expr): Expr {
+		return apply(FIND_ENTRY, this.tlb(), address);
 	}
 
 	/** Where the core finds what the TLB does not know; or the instruction fails. */

@@ -161,6 +161,9 @@ const FIELDS = {
 	x87Image: runtime("v128", 7),
 	/** Where the x87's transcendental functions keep the sum of a series. */
 	x87Fixed: runtime("v128"),
+	/** What the TLB has for the page that an access by the stack pointer has just been made to: write tag and addend. */
+	stackTag: runtime("u64"),
+	stackAddend: runtime("i32"),
 } as const satisfies Record<string, FieldSpec>;
 
 export type FieldName = keyof typeof FIELDS;

@@ -27,9 +27,9 @@ const REGISTERS = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8",
 /** A region's locals in the order in which they are made. */
 const LOCALS_32 = [
 	...["cpu", "record", ...REGISTERS, "budget", "entryRip", "tlb", "exitDelta", "exitTarget", "exitUndo", "exitSite"],
-	...["ccOp", "ccX", "ccY", "ccZ", "carry", "turned"],
+	...["ccOp", "ccX", "ccY", "ccZ", "carry", "turned", "stackTag", "stackAddend"],
 ];
-const LOCALS_64 = [...LOCALS_32.slice(0, -2), "ccX32", "ccY32", "ccZ32", "carry", "turned"];
+const LOCALS_64 = [...LOCALS_32.slice(0, -4), "ccX32", "ccY32", "ccZ32", ...LOCALS_32.slice(-4)];
 
 const { module: engine } = new SoftwareEngine(new GuestMemory(1 << 20));
 

@@ -3,9 +3,10 @@ import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { RegOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { FlagSource, Width } from "../emit/condition.ts";
+import type { StackPage } from "../emit/memory-ops.ts";
 import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
 import type { FlagKind } from "../state/flags.ts";
-import { at, MODE } from "../state/layout.ts";
+import { at, MODE, TLB_ENTRY } from "../state/layout.ts";
 import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
 import { copyState, type FlowState, type RegionUse } from "./region-flow.ts";
 import { ExitSites, type KnownFlags } from "./region-sites.ts";
@@ -54,6 +55,9 @@ export abstract class RegionLocals extends Ops {
 	readonly #xmmLocals = new Map<number, number>();
 	protected readonly ripBase: number;
 	readonly #tlb: number;
+	readonly #stackPage: StackPage;
+	/** Something looks for the stack's page. */
+	protected usesStackPage = false;
 	/**
 	 * The flags' operation and inputs in the form that every way to a place can have; inputs of operations no wider than 32 bits, which
 	 * are all there are but in 64-bit code: there the two are the same.
@@ -98,6 +102,7 @@ export abstract class RegionLocals extends Ops {
 		this.cc32 = this.registerType === "i64" ? inputs("i32") : this.cc;
 		this.keptCarry = f.register("i32");
 		this.turned = f.register("i32");
+		this.#stackPage = { tag: f.local(this.registerType), addend: f.local("i32") };
 		f.provideTemporaries("i32", 8);
 		f.provideTemporaries("i64", 6);
 	}
@@ -111,6 +116,21 @@ export abstract class RegionLocals extends Ops {
 		f.set(this.ripBase, loadOp(this.#gprLoad, this.cpu, at("rip")));
 		f.set(this.#tlb, loadOp("i32Load", this.cpu, at("tlbBase")));
 		if (this.areFlagsWanted) this.loadFlags(f);
+		if (!this.usesStackPage) return;
+		// Whatever the TLB has where the page that the stack pointer points to would be.
+		const entry = f.let(this.entryOf(loadOp("i32Load", this.cpu, at("gpr", 4))));
+		f.set(this.#stackPage.tag, loadOp(this.#gprLoad, entry, TLB_ENTRY.writeTag));
+		f.set(this.#stackPage.addend, loadOp("i32Load", entry, TLB_ENTRY.addend));
+	}
+
+	protected override stackPage(): StackPage {
+		this.usesStackPage = true;
+		return this.#stackPage;
+	}
+
+	/** A helper may have had the TLB flushed. */
+	protected forgetStackPage(): void {
+		this.f.set(this.#stackPage.tag, this.registerType === "i64" ? i64(-1) : i32(-1));
 	}
 
 	get #gprLoad(): "i32Load" | "i64Load" {

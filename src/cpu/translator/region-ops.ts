@@ -103,6 +103,7 @@ export class RegionOps extends RegionTemplates {
 
 	protected afterHelper(): void {
 		this.f.set(this.budget, loadOp("i32Load", this.cpu, at("budget")));
+		this.forgetStackPage();
 	}
 
 	protected branchTarget(n: number): Expr {

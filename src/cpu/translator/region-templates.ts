@@ -75,6 +75,8 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 	}
 
 	#record(shape: Shape, key: number): void {
+		const usedStackPage = this.usesStackPage;
+		this.usesStackPage = false;
 		this.isRecording = true;
 		this.looksAtFlags = this.needsDistinct = false;
 		this.#ending = undefined;
@@ -86,6 +88,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		this.isRecording = false;
 		shape.templateRoom.left--;
 		this.#keep(shape, key, code, ending);
+		this.usesStackPage ||= usedStackPage;
 		if (ending !== undefined) this.carryOn(ending);
 	}
 
@@ -102,7 +105,8 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		}
 		const named = nameCallees(code, (index) => this.#calls.names[index] as string);
 		const known = this.effects.flags === "always" ? this.known : undefined;
-		shape.templates.set(key, { ...named, known, needsDistinct: this.needsDistinct, ending });
+		const { needsDistinct, usesStackPage } = this;
+		shape.templates.set(key, { ...named, known, needsDistinct, usesStackPage, ending });
 	}
 
 	/** What a block begins with. */
@@ -124,6 +128,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		this.#replayed = template;
 		this.f.replay(template.code, this);
 		this.applyEffects(effects, template.known);
+		this.usesStackPage ||= template.usesStackPage;
 		this.isReplayed = true;
 		if (template.ending !== undefined) this.carryOn(template.ending);
 	}

@@ -1,6 +1,7 @@
 import type { Expr } from "../../wasm/expr.ts";
 import { HOLE, type Template } from "../../wasm/template.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
+import { isByStackPointer } from "../emit/memory-ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import type { Effects } from "./effects.ts";
 import { FORMS, type KnownFlags } from "./region-sites.ts";
@@ -31,6 +32,7 @@ export interface InsnTemplate {
 	readonly known: KnownFlags | undefined;
 	/** It writes a register before it has read everything: its registers must all be different. */
 	readonly needsDistinct: boolean;
+	readonly usesStackPage: boolean;
 	readonly ending: Ending | undefined;
 }
 
@@ -55,10 +57,12 @@ export function templateKey(insn: Insn, areFlagsDead: boolean, flagForm: number)
 	}
 	const form = addressForm(insn);
 	if (form < 0) return -1;
-	return ((immediate * 256 + form) * 2 + (areFlagsDead ? 1 : 0)) * FORMS + flagForm;
+	return ((immediate * ADDRESS_FORMS + form) * 2 + (areFlagsDead ? 1 : 0)) * FORMS + flagForm;
 }
 
-/** The form of the memory operand's address, below 256: which parts it has. */
+const ADDRESS_FORMS = 512;
+
+/** The form of the memory operand's address: which parts it has, and whether it is on the stack. */
 function addressForm(insn: Insn): number {
 	const mem = memoryOperand(insn);
 	if (mem === undefined) return 255;
@@ -67,7 +71,7 @@ function addressForm(insn: Insn): number {
 	if (ripRelative) return addrBits === 64 ? seg : -1;
 	if (base < 0 && index < 0) return -1;
 	const parts = (index < 0 ? 0 : 4 + scale) + (base < 0 ? 0 : 8) + (disp === 0 ? 0 : 16);
-	return parts * 8 + seg;
+	return (isByStackPointer(mem) ? 256 : 0) + parts * 8 + seg;
 }
 
 /** Whether a register plays two roles, or one that the meaning names itself. */

@@ -22,6 +22,27 @@ const FIBONACCI = [
 	...[0xe8, 0xea, 0xff, 0xff, 0xff, 0x5b, 0x01, 0xd8, 0xc3],
 ];
 
+// mov ecx, 200; again: push ecx; pop eax; add ebx, eax; push ecx; xor dword ptr [0x1101c], 0x1000; invlpg [0x7000]; pop edx; add esi, edx;
+// dec ecx; jnz again; hlt
+const STACK_MOVED = [
+	...[0xb9, 0xc8, 0, 0, 0, 0x51, 0x58, 0x01, 0xc3, 0x51, 0x81, 0x35, 0x1c, 0x10, 0x01, 0, 0, 0x10, 0, 0],
+	...[0x0f, 0x01, 0x3d, 0, 0x70, 0, 0, 0x5a, 0x01, 0xd6, 0x49, 0x75, 0xe4, 0xf4],
+];
+
+/** Every page lies where it is: the directory at 0x10000, one table at 0x11000. */
+function enablePaging(cpu: SoftwareCpu): void {
+	const { state, memory, mmu } = cpu.context;
+	const view = new DataView(memory.bytes.buffer, ENGINE_BYTES);
+	view.setUint32(0x10000, 0x11067, true);
+	for (let page = 0; page < 256; page++) view.setUint32(0x11000 + 4 * page, (page << 12) | 0x67, true);
+	state.set64("cr0", 0x8000_0011n);
+	state.set64("cr3", 0x10000n);
+	mmu.clear();
+	updateMode(cpu.context);
+}
+
+const registers = (cpu: SoftwareCpu) => Array.from({ length: 8 }, (_, i) => cpu.state.getLow("gpr", i));
+
 /** A processor in flat 32-bit protected mode without paging. */
 function processor(code: readonly number[], hotThreshold: number): { cpu: SoftwareCpu; engine: SoftwareEngine } {
 	const memory = new GuestMemory(1 << 20);
@@ -58,10 +79,31 @@ describe("the translator", () => {
 				expect(engine.translator?.stats.secondRegions).toBeGreaterThan(0);
 				expect(engine.translator?.stats.refused).toBe(0);
 			}
-			return { registers: Array.from({ length: 8 }, (_, i) => cpu.state.getLow("gpr", i)), count: cpu.instructionCount };
+			return { registers: registers(cpu), count: cpu.instructionCount };
 		});
 		expect(outcomes[1]).toEqual(outcomes[0]);
 		expect(outcomes[0]?.registers[0]).toBe(34);
+	});
+
+	it.each([0x7010, 0x7012])("keeps a stack that a page border runs through (from %i)", (esp) => {
+		const { cpu } = processor(FIBONACCI, 20);
+		cpu.state.setLow("gpr", esp, 4);
+		for (let slice = 0; slice < 5000 && cpu.run(500, true) !== "halted"; slice++);
+		expect([registers(cpu)[0], registers(cpu)[4]]).toEqual([34, esp]);
+	});
+
+	it("looks for the stack's page again when that has been mapped elsewhere", () => {
+		const [interpreted, translated] = [0, 20].map((threshold) => {
+			const { cpu, engine } = processor(STACK_MOVED, threshold);
+			enablePaging(cpu);
+			for (let slice = 0; slice < 100 && cpu.run(500, true) !== "halted"; slice++);
+			expect(cpu.isHalted).toBe(true);
+			expect(engine.translator?.stats.regions ?? 1).toBeGreaterThan(0);
+			return registers(cpu);
+		});
+		// Each pop finds what was pushed two rounds before.
+		expect(translated).toEqual(interpreted);
+		expect(translated?.[6]).not.toBe(translated?.[3]);
 	});
 
 	it("makes no more WebAssembly of an instruction than it did", () => {
