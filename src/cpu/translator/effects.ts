@@ -1,11 +1,8 @@
 import type { Insn } from "../../x86/decode/insn.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 
-/**
- * Which registers and flags an instruction touches: its operands by their place (bit n: operand n), so that it holds for all
- * instructions of a shape, and registers that its meaning names itself by number (bit i: register i).
- */
-export interface Effects {
+/** Registers by number that instructions touch. */
+export interface Touched {
 	gprRead: number;
 	gprWritten: number;
 	/** Written whatever happens, short of a fault. */
@@ -13,6 +10,13 @@ export interface Effects {
 	xmmRead: number;
 	xmmWritten: number;
 	xmmAlways: number;
+}
+
+/**
+ * Which registers and flags an instruction touches: its operands by their place (bit n: operand n), so that it holds for all
+ * instructions of a shape, and registers that its meaning names itself by number (bit i: register i).
+ */
+export interface Effects extends Touched {
 	operandsRead: number;
 	operandsWritten: number;
 	operandsAlways: number;
@@ -70,16 +74,6 @@ export function areEqual(a: Effects, b: Effects): boolean {
 		a.flags === b.flags &&
 		a.isInMemory === b.isInMemory
 	);
-}
-
-/** Registers by number that instructions touch. */
-export interface Touched {
-	gprRead: number;
-	gprWritten: number;
-	gprAlways: number;
-	xmmRead: number;
-	xmmWritten: number;
-	xmmAlways: number;
 }
 
 /** What `insn`, whose shape has these effects, touches. */
