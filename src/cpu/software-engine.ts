@@ -54,10 +54,10 @@ export class SoftwareEngine {
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
 			this.translator = new Translator(this.module, memory, this.blocks, options.compilesAside);
-			this.translator.onInstalled = (hot) => {
-				const isLinear = hot.every(({ block }) => isLinearMode(block.modeKey));
+			this.translator.onInstalled = (regions) => {
+				const isLinear = regions.every(({ block }) => isLinearMode(block.modeKey));
 				for (const jumps of this.#jumps)
-					if (isLinear) for (const { lo } of hot) jumps.drop(lo);
+					if (isLinear) for (const { lo } of regions) jumps.drop(lo);
 					else jumps.flush();
 			};
 		}

@@ -11,7 +11,7 @@ import {
 	CODE_TLB_ENTRY,
 	CODE_TLB_ENTRY_BYTES,
 } from "../state/layout.ts";
-import { hugeArea, largeArea } from "./tlb.ts";
+import { LargeAreas } from "./large-areas.ts";
 
 const FIRST = CODE_TLB >> 2;
 const STEP = CODE_TLB_ENTRY_BYTES >> 2;
@@ -32,13 +32,11 @@ const LAST_STAMP = 0x7fff_ffff;
  */
 export class CodePages {
 	readonly #i32: Int32Array;
-	readonly #largeAreas: Uint8Array;
-	readonly #hugeAreas: Uint8Array;
+	readonly #largePages: LargeAreas;
 
 	constructor(state: CpuState) {
 		this.#i32 = state.i32;
-		this.#largeAreas = state.bytes.subarray(CODE_LARGE_AREAS, CODE_LARGE_AREAS + 1024);
-		this.#hugeAreas = state.bytes.subarray(CODE_HUGE_AREAS, CODE_HUGE_AREAS + 64);
+		this.#largePages = new LargeAreas(state, CODE_LARGE_AREAS, CODE_HUGE_AREAS);
 		this.#i32[LOCAL_STAMP] = 1;
 		this.#i32[GLOBAL_STAMP] = -1;
 	}
@@ -64,11 +62,7 @@ export class CodePages {
 		i32[entry + STAMP] = stamp;
 		if (!isGlobal && !isUser) i32[HAS_LOCAL] = 1;
 		if (pageShift === 12) i32[(isGlobal ? SEEN_GLOBAL : SEEN_LOCAL) + seenSlot(lo, hi)] = stamp;
-		else if (pageShift === 30) this.#hugeAreas[hugeArea(lo, hi)] = 1;
-		else {
-			this.#largeAreas[largeArea(lo, hi)] = 1;
-			if (pageShift > 21) this.#largeAreas[largeArea(lo ^ 0x20_0000, hi)] = 1;
-		}
+		else this.#largePages.note(lo, hi, pageShift);
 	}
 
 	/** Code may have been fetched from the page as one that is not global. */
@@ -79,7 +73,7 @@ export class CodePages {
 	/** Code may have been fetched from the page as a global one, or through a large page around it. */
 	isSeenGlobal(lo: number, hi: number): boolean {
 		if (this.#i32[SEEN_GLOBAL + seenSlot(lo, hi)] === this.#i32[GLOBAL_STAMP]) return true;
-		return this.#largeAreas[largeArea(lo, hi)] === 1 || this.#hugeAreas[hugeArea(lo, hi)] === 1;
+		return this.#largePages.mayHold(lo, hi);
 	}
 
 	flush(keepGlobal: boolean): void {
@@ -93,8 +87,7 @@ export class CodePages {
 		i32[LOCAL_STAMP] = local + 1;
 		if (keepGlobal) return;
 		i32[GLOBAL_STAMP] = global - 1;
-		this.#largeAreas.fill(0);
-		this.#hugeAreas.fill(0);
+		this.#largePages.clear();
 	}
 
 	/** Begins anew with the first stamps. */

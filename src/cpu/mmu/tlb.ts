@@ -13,6 +13,7 @@ import {
 	TLB_LOCAL,
 	TLB_NOTE,
 } from "../state/layout.ts";
+import { LargeAreas } from "./large-areas.ts";
 
 /** The three TLBs, in their order in memory. */
 export const TLB = { kernel: 0, kernelAc: 1, user: 2, count: 3 } as const;
@@ -40,16 +41,14 @@ const GLOBAL: Journal = { first: TLB_GLOBAL >> 2, count: at("globalCount") >> 2 
 /** The TLBs that generated code reads and fills too (layout.ts, core/page-walk.ts): filling and the various ways to forget. */
 export class TlbTables {
 	readonly #i32: Int32Array;
-	/** Which 2 MiB and 1 GiB areas (hashed) may have entries made from a large page: INVLPG drops all of those. */
-	readonly #largeAreas: Uint8Array;
-	readonly #hugeAreas: Uint8Array;
+	/** Which areas may have entries made from a large page: INVLPG drops all of those. */
+	readonly #largePages: LargeAreas;
 	/** By TLB: holds entries above 4 GiB, which 32-bit code (comparing low halves only) must not meet. */
 	readonly #hasHigh: Uint8Array;
 
 	constructor(state: CpuState) {
 		this.#i32 = state.i32;
-		this.#largeAreas = state.bytes.subarray(TLB_LARGE_AREAS, TLB_LARGE_AREAS + 1024);
-		this.#hugeAreas = state.bytes.subarray(TLB_HUGE_AREAS, TLB_HUGE_AREAS + 64);
+		this.#largePages = new LargeAreas(state, TLB_LARGE_AREAS, TLB_HUGE_AREAS);
 		this.#hasHigh = state.bytes.subarray(TLB_HAS_HIGH, TLB_HAS_HIGH + TLB.count);
 		this.clear();
 	}
@@ -61,8 +60,7 @@ export class TlbTables {
 		for (let word = FIRST_WORD; word < end; word += 1 << ENTRY_SHIFT) this.#i32[word + NOTES] = 0;
 		this.#i32[LOCAL.count] = 0;
 		this.#i32[GLOBAL.count] = 0;
-		this.#largeAreas.fill(0);
-		this.#hugeAreas.fill(0);
+		this.#largePages.clear();
 		this.#hasHigh.fill(0);
 	}
 
@@ -101,22 +99,13 @@ export class TlbTables {
 		}
 		i32[entry + NOTES] = notes;
 		if (hi !== 0) this.#hasHigh[tlb] = 1;
-		if (pageShift > 12) this.#noteLarge(lo, hi, pageShift);
+		if (pageShift > 12) this.#largePages.note(lo, hi, pageShift);
 	}
 
 	#enter(journal: Journal, entry: number): void {
 		const count = this.#i32[journal.count] as number;
 		this.#i32[journal.first + count] = entry;
 		this.#i32[journal.count] = count + 1;
-	}
-
-	#noteLarge(lo: number, hi: number, pageShift: number): void {
-		if (pageShift === 30) this.#hugeAreas[hugeArea(lo, hi)] = 1;
-		else if (pageShift === 21) this.#largeAreas[largeArea(lo, hi)] = 1;
-		else {
-			this.#largeAreas[largeArea(lo & ~0x20_0000, hi)] = 1;
-			this.#largeAreas[largeArea(lo | 0x20_0000, hi)] = 1;
-		}
 	}
 
 	/** Offset in the memory of the byte at hi:lo, or 0 when the TLB has no tag of that kind. */
@@ -132,8 +121,7 @@ export class TlbTables {
 		this.#empty(LOCAL, IN_LOCAL, keepGlobal);
 		if (keepGlobal) return;
 		this.#empty(GLOBAL, IN_GLOBAL, false);
-		this.#largeAreas.fill(0);
-		this.#hugeAreas.fill(0);
+		this.#largePages.clear();
 		this.#hasHigh.fill(0);
 	}
 
@@ -165,7 +153,7 @@ export class TlbTables {
 			const entry = this.#entry(tlb, lo);
 			if (i32[entry + READ_TAG] === (lo & -4096) && i32[entry + READ_TAG + 1] === hi) this.#drop(entry);
 		}
-		if (this.#largeAreas[largeArea(lo, hi)] === 1 || this.#hugeAreas[hugeArea(lo, hi)] === 1) {
+		if (this.#largePages.mayHold(lo, hi)) {
 			this.#dropLarge(LOCAL, lo, hi);
 			this.#dropLarge(GLOBAL, lo, hi);
 		}
@@ -220,12 +208,4 @@ export class TlbTables {
 		const first = this.#entry(tlb, 0);
 		for (let entry = first; entry < first + TLB_WORDS; entry += 1 << ENTRY_SHIFT) this.#drop(entry);
 	}
-}
-
-export function largeArea(lo: number, hi: number): number {
-	return ((lo >>> 21) ^ hi) & 1023;
-}
-
-export function hugeArea(lo: number, hi: number): number {
-	return ((lo >>> 30) | (hi << 2)) & 63;
 }

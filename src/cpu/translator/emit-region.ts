@@ -125,7 +125,7 @@ class RegionEmitter {
 		return f;
 	}
 
-	/** The dispatcher in place: one lookup, then a tail call. */
+	/** The first thing the dispatcher does, in place: a look into the jump cache, and a tail call. */
 	#goOn(target: Expr): void {
 		const f = this.#f;
 		const rip = f.let(target.type === "i64" ? target : op("i64ExtendI32U", target));

@@ -27,9 +27,14 @@ interface Wanted extends HotBlock {
 	readonly tier: Tier;
 }
 
-/** A translated region and where its code came from. */
-interface Region extends BlockRegion {
+/** Where code has been translated: a block, and the low half of the linear address where it was met. */
+export interface InstalledRegion {
 	readonly block: Block;
+	readonly lo: number;
+}
+
+/** A translated region and where its code came from. */
+interface Region extends BlockRegion, InstalledRegion {
 	readonly tier: Tier;
 	readonly sites: ExitSites;
 	/** Slices that have ended in it. */
@@ -85,7 +90,7 @@ export class Translator {
 	readonly #gone: unknown;
 	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
 	/** These have other code now: jump caches must look again. */
-	onInstalled: (hot: readonly HotBlock[]) => void = () => {};
+	onInstalled: (regions: readonly InstalledRegion[]) => void = () => {};
 
 	/** @param isAside modules are compiled on the host's other threads; what runs when then hangs on the host's speed */
 	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache, isAside = false) {
@@ -154,12 +159,9 @@ export class Translator {
 		this.#ticks = 0;
 		const module = this.#engine.newModule();
 		const regions: Region[] = [];
-		const installed: HotBlock[] = [];
 		for (const wanted of this.#queue) {
 			const region = this.#translate(wanted, module);
-			if (region === undefined) continue;
-			regions.push(region);
-			installed.push(wanted);
+			if (region !== undefined) regions.push(region);
 		}
 		this.#queue.length = 0;
 		if (regions.length === 0) return;
@@ -169,7 +171,7 @@ export class Translator {
 		const install = (compiled: WebAssembly.Module) => {
 			module.install(compiled);
 			for (const region of regions) this.#publish(region);
-			this.onInstalled(installed);
+			this.onInstalled(regions);
 		};
 		if (this.#isAside) this.#compileAside(bytes, install);
 		else install(new WebAssembly.Module(bytes));
@@ -219,7 +221,7 @@ export class Translator {
 		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
 		const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => placeOf(graph.physAt(delta), block.modeKey));
-		const region = { slot, otherPages, block, tier, samples: 0, sites: emitted.sites, extents: graph.extents, place, inner };
+		const region = { slot, otherPages, block, lo, tier, samples: 0, sites: emitted.sites, extents: graph.extents, place, inner };
 		count(this.#entries, place, 1);
 		for (const each of inner) count(this.#within, each, 1);
 		return region;
