@@ -1,21 +1,18 @@
 import { PAGE_BYTES } from "../../base/units.ts";
 import { CODE_FLAG_PAGES, CODE_FLAGS, type GuestMemory } from "../../machine/memory.ts";
-import { decode } from "../../x86/decode/decode.ts";
-import type { CodeBits, DecodeResult } from "../../x86/decode/insn.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import type { CpuState } from "../state/cpu-state.ts";
 import { at, MODE } from "../state/layout.ts";
+import { BlockDecoder, nextHigh, raiseLimit } from "./block-decoder.ts";
 import { BlockStore } from "./block-store.ts";
 import { CodeIndex } from "./code-index.ts";
 import { DECODER, DECODER_FIELD } from "./decoded-area.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
-import { Patterns } from "./patterns.ts";
-import { DELTA_BITS, HEAD, MAX_BLOCK_INSNS, REC, RECORD_BYTES, writeRecord } from "./record.ts";
+import { HEAD, REC, RECORD_BYTES } from "./record.ts";
 import { RecordArena } from "./record-arena.ts";
 import { type BlockRegion, RegionPages } from "./region-pages.ts";
 
-const CODE_BITS: readonly CodeBits[] = [16, 32, 64, 64];
 /** Such a block does not become hot. */
 const NEVER_HOT = 0x7fff_ffff;
 
@@ -42,8 +39,6 @@ export interface BlockListener {
 /** Ways of mapping that a block is translated for. */
 const MAX_VARIANTS = 4;
 
-const TWO_PAGES = new Uint8Array(32);
-
 /**
  * Decoded code by physical address and mode, shared by the CPUs of a worker. Linear addresses come in only through each CPU's
  * jump cache. Generated code finds and decodes most of it for itself (core/find-code.ts); this does the rest, and forgets.
@@ -52,7 +47,7 @@ export class BlockCache {
 	readonly #memory: GuestMemory;
 	readonly #handlers: HandlerFactory;
 	readonly #blocks: BlockStore;
-	readonly #patterns: Patterns;
+	readonly #decoder: BlockDecoder;
 	/** Blocks that have become hot, by head record. */
 	readonly #known = new Map<number, Block>();
 	readonly #index: CodeIndex;
@@ -73,7 +68,7 @@ export class BlockCache {
 		this.#memory = memory;
 		this.#handlers = handlers;
 		this.#blocks = new BlockStore(memory);
-		this.#patterns = new Patterns(memory);
+		this.#decoder = new BlockDecoder(memory, handlers);
 		this.#index = new CodeIndex(memory, this.#blocks);
 		this.#regionPages = new RegionPages(memory);
 		this.#records = new RecordArena(
@@ -85,8 +80,8 @@ export class BlockCache {
 		);
 		this.#isCode = memory.bytes.subarray(CODE_FLAGS, CODE_FLAGS + CODE_FLAG_PAGES);
 		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
-		this.#setDecoder("head", handlers.head);
-		this.#setDecoder("leadOn", handlers.end);
+		this.#setWord("head", handlers.head);
+		this.#setWord("leadOn", handlers.end);
 		this.hotThreshold = 0;
 	}
 
@@ -95,27 +90,27 @@ export class BlockCache {
 		this.#jumps.push(jumps);
 	}
 
-	#setDecoder(field: Exclude<keyof typeof DECODER_FIELD, "roots">, value: number): void {
+	#setWord(field: Exclude<keyof typeof DECODER_FIELD, "roots">, value: number): void {
 		this.#memory.view.setInt32(DECODER + DECODER_FIELD[field], value, true);
 	}
 
-	#decoder(field: Exclude<keyof typeof DECODER_FIELD, "roots">): number {
+	#word(field: Exclude<keyof typeof DECODER_FIELD, "roots">): number {
 		return this.#memory.view.getInt32(DECODER + DECODER_FIELD[field], true);
 	}
 
 	/** Runs of a block before it counts as hot; 0: never. */
 	get hotThreshold(): number {
-		const heat = this.#decoder("heat");
+		const heat = this.#word("heat");
 		return heat === NEVER_HOT ? 0 : heat;
 	}
 
 	set hotThreshold(runs: number) {
-		this.#setDecoder("heat", runs === 0 ? NEVER_HOT : runs);
+		this.#setWord("heat", runs === 0 ? NEVER_HOT : runs);
 	}
 
 	/** Decoded instructions, for --stats. */
 	get decodedCount(): number {
-		return this.#decoder("count") >>> 0;
+		return this.#word("count") >>> 0;
 	}
 
 	hasCode(physPage: number): boolean {
@@ -138,7 +133,10 @@ export class BlockCache {
 		let room = Number.POSITIVE_INFINITY;
 		if ((modeKey & MODE.codeMask) !== MODE.code64) {
 			room = (state.get("segLimit", 1) >>> 0) - (ripLow >>> 0) + 1;
-			if (room <= 0) return raiseLimit(state);
+			if (room <= 0) {
+				raiseLimit(state);
+				return 0;
+			}
 			lo = (ripLow + (i32[at("segBase", 1) >> 2] as number)) | 0;
 			hi = 0;
 		}
@@ -220,64 +218,15 @@ export class BlockCache {
 
 	/** @param room bytes from here to the end of the code segment, or more */
 	#decode(state: CpuState, mmu: Mmu, lo: number, hi: number, phys: number, modeKey: number, room: number): number {
-		const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
-		const within = phys % PAGE_BYTES;
-		const page = this.#memory.pageAt(phys);
-		const view = this.#memory.view;
 		const head = this.#reserve();
-		let next = head + RECORD_BYTES;
-		let delta = 0;
-		let count = 0;
-		let tailPage = -1;
-		const max = (modeKey & MODE.step) !== 0 ? 1 : MAX_BLOCK_INSNS;
-		const write = (callee: number): void => {
-			view.setInt32(next + REC.callee, callee, true);
-			view.setUint16(next + REC.delta, delta | (count << DELTA_BITS), true);
-			next += RECORD_BYTES;
-		};
-		while (count < max && delta < room) {
-			let decoded: DecodeResult;
-			const limit = Math.min(PAGE_BYTES - within - delta, room - delta);
-			if (page.kind === "ram" || page.kind === "rom")
-				decoded = decode(this.#memory.bytes, page.hostOffset + within + delta, limit, codeBits);
-			else {
-				if (count > 0) break;
-				for (let i = 0; i < 16; i++) TWO_PAGES[i] = this.#memory.readPhys(phys + i, 1);
-				decoded = decode(TWO_PAGES, 0, Math.min(16, limit), codeBits);
-			}
-			if (decoded.fault === "need-more-bytes") {
-				if (count > 0) break;
-				if (limit === room) return raiseLimit(state);
-				const tail = mmu.translateCode((lo + PAGE_BYTES) & -PAGE_BYTES, nextHigh(lo, hi));
-				if (tail < 0) return 0;
-				tailPage = Math.floor(tail / PAGE_BYTES);
-				decoded = this.#decodeAcross(phys, tail, codeBits, room);
-				if (decoded.fault === "need-more-bytes") return raiseLimit(state);
-			}
-			if (decoded.fault !== undefined) {
-				if (count > 0) break;
-				write(decoded.fault === "ud" ? this.#handlers.undefinedOpcode : this.#handlers.tooLong);
-				count = 1;
-				delta = 1;
-				break;
-			}
-			writeRecord(view, next, this.#handlers.slotFor(decoded, modeKey), decoded, delta, count);
-			if (page.kind === "ram" && tailPage < 0)
-				this.#patterns.learn(this.#memory.bytes, page.hostOffset + within + delta, decoded, modeKey, next);
-			next += RECORD_BYTES;
-			delta += decoded.lengthBytes;
-			count++;
-			if (decoded.row.flow !== "none" || tailPage >= 0 || within + delta >= PAGE_BYTES) break;
-		}
-		this.#setDecoder("count", this.#decoder("count") + count);
-		this.#handlers.flush();
-		const mask = codeBits === 64 ? -1n : 0xffff_ffffn;
-		view.setBigInt64(next + REC.imm, mask, true);
-		write(this.#handlers.end);
-		view.setInt32(head + HEAD.callee, this.#handlers.head, true);
-		this.#blocks.describe(head, phys, modeKey, count, delta, max === 1 ? NEVER_HOT : this.#decoder("heat"), tailPage);
+		const decoded = this.#decoder.decode(head, state, mmu, lo, hi, phys, modeKey, room);
+		if (decoded === undefined) return 0;
+		const { count, lengthBytes, tailPage, isInMemory } = decoded;
+		this.#setWord("count", this.#word("count") + count);
+		const heat = (modeKey & MODE.step) !== 0 ? NEVER_HOT : this.#word("heat");
+		this.#blocks.describe(head, phys, modeKey, count, lengthBytes, heat, tailPage);
 		this.#records.take(count);
-		if (page.kind !== "ram" && page.kind !== "rom") {
+		if (!isInMemory) {
 			this.#loose.add(head);
 			return head;
 		}
@@ -305,15 +254,6 @@ export class BlockCache {
 
 	#isStale(block: number): boolean {
 		return this.#memory.view.getInt32(block + HEAD.callee, true) === this.#handlers.staleHead;
-	}
-
-	#decodeAcross(phys: number, tail: number, codeBits: CodeBits, room: number): DecodeResult {
-		const head = PAGE_BYTES - (phys % PAGE_BYTES);
-		for (let i = 0; i < 16; i++) {
-			const addr = i < head ? phys + i : tail + (i - head);
-			TWO_PAGES[i] = this.#memory.readPhys(addr, 1);
-		}
-		return decode(TWO_PAGES, 0, Math.min(16, room), codeBits);
 	}
 
 	#watch(physPage: number): void {
@@ -390,15 +330,4 @@ export class BlockCache {
 		this.listener?.allInvalidated();
 		for (const mmu of this.#mmus) mmu.flush(false);
 	}
-}
-
-/** The fetch goes beyond the code segment: #GP(0). */
-function raiseLimit(state: CpuState): 0 {
-	state.set("faultVector", 13);
-	state.set("faultErrorCode", 0);
-	return 0;
-}
-
-function nextHigh(lo: number, hi: number): number {
-	return lo >>> 0 >= 0xffff_f000 ? hi + 1 : hi;
 }
