@@ -13,7 +13,7 @@ import { HostError } from "./host-error.ts";
 import { UserNetwork, type UserNetworkOptions } from "./net/user-network.ts";
 import { layerOver, openLayered } from "./snapshot/disks.ts";
 import { NodeSnapshotFolder } from "./snapshot/folder.ts";
-import { tuneWebAssembly } from "./wasm-tuning.ts";
+import { putCompilersBehind, tuneWebAssembly } from "./wasm-tuning.ts";
 
 /** As the core's options, but kernel, initrd and bios may be paths, and disks may be files. */
 export type NodeMachineOptions = Omit<MachineOptions, "kernel" | "initrd" | "bios" | "disks"> & {
@@ -49,6 +49,7 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 	const { kernel, initrd, bios, disks = [], snapshots, restore, isSameLife, stepsClock, net, ...told } = options;
 	const rest = { ...engineOfEnvironment(process.env), ...told };
 	tuneWebAssembly();
+	putCompilersBehind();
 	const images = await readImages({ kernel, initrd, bios });
 	// Before any disk is opened, so that a mistake elsewhere leaves no lock behind.
 	const config = readConfig({ ...rest, ...images });

@@ -10,11 +10,8 @@ import { setFlagsFromString } from "node:v8";
 const TIERING_BUDGET = 1_000_000;
 export const TIERING_FLAG = `--wasm-tiering-budget=${TIERING_BUDGET}`;
 
-/**
- * How much further back V8's own threads stand (nice values). There are four of them on however few processors, and what they compile
- * can wait: the thread that runs the guest could not.
- */
-const YIELD = 10;
+/** How much further back V8's own threads stand than a machine's (nice values). */
+const YIELD = 5;
 const LAST_PRIORITY = 19;
 
 let isTuned = false;
@@ -26,11 +23,18 @@ export function tuneWebAssembly(): void {
 	setFlagsFromString(TIERING_FLAG);
 	// What is compiled aside is compiled there, and not at its first call.
 	setFlagsFromString("--no-wasm-lazy-compilation");
-	yieldToGuests();
 }
 
-/** Puts V8's threads behind ours where the system lets us know them: on Linux, where each thread has a priority of its own. */
-function yieldToGuests(): void {
+let hasYielded = false;
+
+/**
+ * Puts V8's own threads behind this one, which runs a guest. There are four of them on however few processors, and what they compile can wait a
+ * little. Only on Linux, where each thread has a priority of its own; not where several threads of the process run guests, which would
+ * leave V8 nothing (docs/decisions/0015).
+ */
+export function putCompilersBehind(): void {
+	if (hasYielded) return;
+	hasYielded = true;
 	try {
 		const priority = Math.min(getPriority() + YIELD, LAST_PRIORITY);
 		for (const thread of readdirSync("/proc/self/task"))
