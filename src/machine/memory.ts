@@ -57,6 +57,8 @@ export class GuestMemory implements DmaPort {
 	readonly memory: WebAssembly.Memory;
 	readonly bytes: Uint8Array;
 	readonly view: DataView;
+	/** The engine's own area. */
+	readonly engineWords: Int32Array;
 	readonly ramBytes: number;
 	readonly lowRamBytes: number;
 	/** Which pages of RAM were written, or are yet to be brought in. */
@@ -77,6 +79,7 @@ export class GuestMemory implements DmaPort {
 		this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
 		this.bytes = new Uint8Array(this.memory.buffer);
 		this.view = new DataView(this.memory.buffer);
+		this.engineWords = new Int32Array(this.memory.buffer, 0, ENGINE_BYTES >> 2);
 		this.lowRamBytes = Math.min(ramBytes, LOW_RAM_LIMIT);
 		this.pages = new RamPages(ENGINE_BYTES, this.bytes.subarray(RAM_FLAGS, RAM_FLAGS + ramBytes / PAGE_BYTES));
 		this.#romEnd = ENGINE_BYTES + ramBytes;

@@ -1,17 +1,17 @@
 import { CODE_FLAGS, CODE_INDEX } from "../../machine/memory.ts";
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
+import { isCode64 } from "../emit/values.ts";
 import { CODE_INDEX_ENTRY, CODE_INDEX_ENTRY_BYTES, CODE_INDEX_SETS, CODE_INDEX_WAYS } from "../interpreter/code-index.ts";
-import { BLOCK_COUNTS, CHAIN_COUNT, CHAIN_SHIFT, CHAINS, DECODER, DECODER_FIELD } from "../interpreter/decoded-area.ts";
+import { BLOCK_COUNTS, CHAIN_COUNT, CHAIN_SHIFT, CHAINS, DECODER, DECODER_FIELD, type DecoderWord } from "../interpreter/decoded-area.ts";
 import { IMMEDIATE, NEVER, PATTERN, PATTERN_FLAG, patternMode } from "../interpreter/patterns.ts";
 import { DELTA_BITS, HEAD, MAX_BLOCK_BYTES, MAX_BLOCK_INSNS, REC, RECORD_BYTES } from "../interpreter/record.ts";
-import { GOLDEN_RATIO, MODE } from "../state/layout.ts";
+import { GOLDEN_RATIO } from "../state/layout.ts";
 import { giveUp, hostOf } from "./page-walk.ts";
 import { defineCore } from "./registry.ts";
 
 /** What a word of the decoder's knowledge says. */
-export const decoder = (field: Exclude<keyof typeof DECODER_FIELD, "roots">): Expr =>
-	loadOp("i32Load", i32(0), DECODER + DECODER_FIELD[field]);
+export const decoder = (field: DecoderWord): Expr => loadOp("i32Load", i32(0), DECODER + DECODER_FIELD[field]);
 
 /** Offset of the chain that a physical address's blocks are in. */
 const chainOf = (low: Expr): Expr => op("i32Shl", op("i32And", op("i32ShrU", low, i32(CHAIN_SHIFT)), i32(CHAIN_COUNT - 1)), i32(2));
@@ -96,9 +96,8 @@ defineCore("decodeBlock", ["i32", "i64", "i32", "i64"], "i32", (f) => {
 	f.if(op("i32Eqz", f.get(count)), () => giveUp(f));
 
 	f.store("i32Store", f.get(record), decoder("leadOn"), REC.callee);
-	f.store("i32Store16", f.get(record), op("i32Or", f.get(delta), op("i32Shl", f.get(count), i32(DELTA_BITS))), REC.delta);
-	const is64 = op("i32Eq", op("i32And", mode, i32(MODE.codeMask)), i32(MODE.code64));
-	f.store("i64Store", f.get(record), select(is64, i64(-1), i64(0xffff_ffff)), REC.imm);
+	f.store("i32Store16", f.get(record), placeIn(f.get(delta), f.get(count)), REC.delta);
+	f.store("i64Store", f.get(record), select(isCode64(mode), i64(-1), i64(0xffff_ffff)), REC.imm);
 	f.store("i32Store", head, decoder("head"), HEAD.callee);
 	const modeAndLength = op("i32Or", op("i32Shl", mode, i32(8)), op("i32Shl", f.get(delta), i32(16)));
 	f.store("i32Store", head, op("i32Or", f.get(count), modeAndLength), HEAD.count);
@@ -118,6 +117,9 @@ defineCore("decodeBlock", ["i32", "i64", "i32", "i64"], "i32", (f) => {
 	f.return(head);
 	f.unreachable();
 });
+
+/** A record's `delta`: where its instruction begins, and which of the block's it is. */
+const placeIn = (delta: Expr, position: Expr): Expr => op("i32Or", delta, op("i32Shl", position, i32(DELTA_BITS)));
 
 /** What decoding works on: expressions, and numbers of i32 locals. */
 interface Decoding {
@@ -148,7 +150,7 @@ function decodeOne(f: FunctionBuilder, { host, room, root, record, delta, count 
 	f.brIf(end, op("i32GtU", next, room));
 	const to = f.let(f.get(record));
 	for (const half of [0, 16]) f.store("v128Store", to, loadOp("v128Load", pattern, PATTERN.record + half), half);
-	f.store("i32Store16", to, op("i32Or", f.get(delta), op("i32Shl", f.get(count), i32(DELTA_BITS))), REC.delta);
+	f.store("i32Store16", to, placeIn(f.get(delta), f.get(count)), REC.delta);
 	f.store("i32Store16", to, next, REC.next);
 	const flags = f.let(loadOp("i32Load8U", pattern, PATTERN.flags));
 	const dispBytes = f.let(loadOp("i32Load8U", pattern, PATTERN.dispBytes));

@@ -1,13 +1,13 @@
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/core-ops.ts";
-import { isNonCanonical } from "../emit/values.ts";
+import { isCode64, isNonCanonical } from "../emit/values.ts";
 import { EFER } from "../mmu/access.ts";
 import { FLAG } from "../state/flags.ts";
 import { at, EXIT, MODE } from "../state/layout.ts";
 import { NO_ERROR_CODE, VECTOR } from "../system/fault.ts";
 import { EVENT } from "../system/interrupts.ts";
-import { ATTR } from "../system/mode.ts";
+import { ATTR, SEG } from "../system/mode.ts";
 import { TSS64_IST1, TSS64_RSP0 } from "../system/task-stack.ts";
 import {
 	any,
@@ -16,6 +16,7 @@ import {
 	FLAT_DATA,
 	flatSegment,
 	isLegacy,
+	isMiddle,
 	isStepped,
 	KERNEL32,
 	KERNEL64,
@@ -23,8 +24,6 @@ import {
 	load64,
 	place,
 	rflags,
-	SEG_CS,
-	SEG_SS,
 	setFlat,
 	setNullStack,
 	setPrivilege,
@@ -127,13 +126,13 @@ function deliverLong(f: FunctionBuilder, calls: Callables, event: Event, giveUp:
 	f.if(hasErrorCode(event), () => f.store("i64Store", frame, op("i64ExtendI32U", event.errorCode)));
 	const upper = f.let(op("i32Sub", op("i32Add", frame, bytes), i32(40)));
 	f.store("i64Store", upper, load64(cpu, "arg0"));
-	f.store("i64Store", upper, loadOp("i64Load32U", cpu, at("segSelector", SEG_CS)), 8);
+	f.store("i64Store", upper, loadOp("i64Load32U", cpu, at("segSelector", SEG.CS)), 8);
 	f.store("i64Store", upper, op("i64ExtendI32U", image), 16);
 	f.store("i64Store", upper, load64(cpu, "gpr", 4), 24);
-	f.store("i64Store", upper, loadOp("i64Load32U", cpu, at("segSelector", SEG_SS)), 32);
+	f.store("i64Store", upper, loadOp("i64Load32U", cpu, at("segSelector", SEG.SS)), 32);
 	f.store("i64Store", cpu, rsp, at("gpr", 4));
 	f.store("i64Store", cpu, offset, at("rip"));
-	setFlat(f, SEG_CS, op("i32And", selector, i32(0xfffc)), attr);
+	setFlat(f, SEG.CS, op("i32And", selector, i32(0xfffc)), attr);
 	f.if(cpl, () => {
 		setNullStack(f, i32(0));
 		setPrivilege(f, KERNEL64, 0);
@@ -173,17 +172,17 @@ function deliverLegacy(f: FunctionBuilder, calls: Callables, event: Event, giveU
 	f.if(codeBytes, () => f.store("i32Store", frame, event.errorCode));
 	const upper = f.let(op("i32Add", frame, codeBytes));
 	f.store("i32Store", upper, load(cpu, "arg0"));
-	f.store("i32Store", upper, load(cpu, "segSelector", SEG_CS), 4);
+	f.store("i32Store", upper, load(cpu, "segSelector", SEG.CS), 4);
 	f.store("i32Store", upper, image, 8);
 	f.if(cpl, () => {
 		f.store("i32Store", upper, load(cpu, "gpr", 4), 12);
-		f.store("i32Store", upper, load(cpu, "segSelector", SEG_SS), 16);
-		setFlat(f, SEG_SS, f.get(ss), f.get(ssAttr));
+		f.store("i32Store", upper, load(cpu, "segSelector", SEG.SS), 16);
+		setFlat(f, SEG.SS, f.get(ss), f.get(ssAttr));
 		setPrivilege(f, KERNEL32, 0);
 	});
 	f.store("i64Store", cpu, op("i64ExtendI32U", esp), at("gpr", 4));
 	f.store("i64Store", cpu, op("i64ExtendI32U", offsetIn(gate)), at("rip"));
-	setFlat(f, SEG_CS, op("i32And", selector, i32(0xfffc)), attr);
+	setFlat(f, SEG.CS, op("i32And", selector, i32(0xfffc)), attr);
 	enter(f, gate, image);
 }
 
@@ -194,9 +193,8 @@ defineCore("deliver", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const cpl = f.let(load(cpu, "cpl"));
 	const event: Event = { vector: f.param(1), errorCode: f.param(2), kind: f.param(3), cpl };
 	const flags = f.let(load(cpu, "flags"));
-	const isBetween = op("i32And", op("i32Add", cpl, i32(1)), i32(2));
 	const isDebug = op("i32Eq", event.vector, i32(VECTOR.DB));
-	f.if(any(isBetween, isDebug, isStepped(cpu), op("i32And", flags, i32(FLAG.VM))), giveUp);
+	f.if(any(isMiddle(cpl), isDebug, isStepped(cpu), op("i32And", flags, i32(FLAG.VM))), giveUp);
 	f.if(op("i32And", op("i32Ne", cpl, i32(0)), op("i32Ne", op("i32And", flags, i32(FLAG.AC)), i32(0))), giveUp);
 	f.if(op("i32And", load(cpu, "efer"), i32(EFER.LMA)), () => deliverLong(f, calls, event, giveUp));
 	deliverLegacy(f, calls, event, giveUp);
@@ -207,8 +205,7 @@ defineCore("deliver", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 defineCore("interrupt", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const [cpu, length, vector] = [f.param(0), f.param(1), f.param(2)];
 	const next = f.let(op("i64Add", load64(cpu, "rip"), op("i64ExtendI32U", length)));
-	const is64 = op("i32Eq", op("i32And", load(cpu, "modeKey"), i32(MODE.codeMask)), i32(MODE.code64));
-	f.store("i64Store", cpu, select(is64, next, op("i64And", next, i64(0xffff_ffff))), at("arg0"));
+	f.store("i64Store", cpu, select(isCode64(load(cpu, "modeKey")), next, op("i64And", next, i64(0xffff_ffff))), at("arg0"));
 	const isDone = f.callLet(calls.index("deliver"), "i32", [cpu, vector, i32(NO_ERROR_CODE), i32(EVENT.software)]);
 	f.if(isDone, () => f.return(i32(EXIT.lookup)));
 	slow(f, calls, "interrupt");

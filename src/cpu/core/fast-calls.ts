@@ -5,7 +5,7 @@ import { CR4, EFER } from "../mmu/access.ts";
 import { FLAG } from "../state/flags.ts";
 import { at, EXIT, MODE, TLB_KERNEL, TLB_KERNEL_AC } from "../state/layout.ts";
 import { FAST_CODE64, FAST_DATA } from "../system/fast-calls.ts";
-import { ATTR } from "../system/mode.ts";
+import { ATTR, SEG } from "../system/mode.ts";
 import { RFLAGS_MASK } from "../system/rflags.ts";
 import {
 	advance,
@@ -17,8 +17,6 @@ import {
 	load,
 	load64,
 	rflags,
-	SEG_CS,
-	SEG_SS,
 	setFlat,
 	setPrivilege,
 	setRflags,
@@ -35,9 +33,9 @@ import { defineCore } from "./registry.ts";
 /** The segments that these instructions make up. @param selector of CS; SS's is 8 more or (where SYSRET goes) 8 less */
 function enter(f: FunctionBuilder, kernel: number, cpl: 0 | 3, selector: Expr, ssDistance = 8): void {
 	const code = kernel === KERNEL64 ? FAST_CODE64 : (FAST_CODE64 & ~ATTR.L) | ATTR.DB;
-	setFlat(f, SEG_CS, selector, i32(code | (cpl << ATTR.dplShift)));
+	setFlat(f, SEG.CS, selector, i32(code | (cpl << ATTR.dplShift)));
 	const stack = op("i32And", op("i32Add", selector, i32(ssDistance)), i32(0xffff));
-	setFlat(f, SEG_SS, stack, i32(FAST_DATA | (cpl << ATTR.dplShift)));
+	setFlat(f, SEG.SS, stack, i32(FAST_DATA | (cpl << ATTR.dplShift)));
 	setPrivilege(f, kernel, cpl);
 }
 

@@ -99,7 +99,8 @@ function codePage(f: FunctionBuilder, calls: Callables, cpu: Expr, linear: Expr,
 defineCore("findCode", ["i32", "i32"], "i32", (f, calls) => {
 	const cpu = f.param(0);
 	const mode = f.let(op("i32And", loadOp("i32Load", cpu, at("modeKey")), i32(~MODE.step)));
-	f.if(op("i32Eqz", op("i32And", op("i32ShrU", mode, i32(Math.log2(MODE.flat))), i32(1))), () => leaveToRunLoop(f));
+	// What `isLinearMode` says.
+	f.if(op("i32Eqz", op("i32And", mode, i32(MODE.flat))), () => leaveToRunLoop(f));
 	f.if(op("i32Eqz", op("i32And", mode, i32(MODE.codeMask))), () => leaveToRunLoop(f));
 	const rip = f.let(loadOp("i64Load", cpu, at("rip")));
 	const user = f.let(op("i32And", op("i32ShrU", mode, i32(Math.log2(MODE.user))), i32(1)));

@@ -1,8 +1,9 @@
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/core-ops.ts";
+import { isCode64 } from "../emit/values.ts";
 import { CR0, CR4 } from "../mmu/access.ts";
-import { at, EXIT, MODE } from "../state/layout.ts";
+import { at, EXIT } from "../state/layout.ts";
 import { XCR0_MASK } from "../system/control-registers.ts";
 import { FCW_RESET, LEGACY_XMM, MXCSR_MASK, XSAVE_HEADER } from "../system/fpu-image.ts";
 import { hostOf } from "./memory.ts";
@@ -92,8 +93,7 @@ function initX87(f: FunctionBuilder): void {
 /** Does something with the XMM registers that the running code can name: eight, and eight more in 64-bit code. */
 function eachXmm(f: FunctionBuilder, each: (i: number) => void): void {
 	for (let i = 0; i < 8; i++) each(i);
-	const is64 = op("i32Eq", op("i32And", load(f.param(0), "modeKey"), i32(MODE.codeMask)), i32(MODE.code64));
-	f.if(is64, () => {
+	f.if(isCode64(load(f.param(0), "modeKey")), () => {
 		for (let i = 8; i < 16; i++) each(i);
 	});
 }

@@ -4,7 +4,7 @@ import type { Callables } from "../emit/core-ops.ts";
 import { isNonCanonical } from "../emit/values.ts";
 import { FLAG } from "../state/flags.ts";
 import { at } from "../state/layout.ts";
-import { ATTR } from "../system/mode.ts";
+import { ATTR, SEG } from "../system/mode.ts";
 import { RFLAGS_MASK } from "../system/rflags.ts";
 import {
 	any,
@@ -14,14 +14,13 @@ import {
 	flatSegment,
 	goOn,
 	isLegacy,
+	isMiddle,
 	isStepped,
 	KERNEL32,
 	KERNEL64,
 	load,
 	load64,
 	place,
-	SEG_CS,
-	SEG_SS,
 	setFlat,
 	setNullStack,
 	setPrivilege,
@@ -41,7 +40,7 @@ const LOADED = RFLAGS_MASK & ~(FLAG.VM | FLAG.RF);
 /** Leaves if a data segment would have to be made null, which a null selector's hardly changes: see `dropInaccessibleSegments`. */
 function keepSegments(f: FunctionBuilder, giveUp: () => void): void {
 	const cpu = f.param(0);
-	for (const seg of [0, 3, 4, 5]) {
+	for (const seg of [SEG.ES, SEG.DS, SEG.FS, SEG.GS]) {
 		const attr = f.let(load(cpu, "segAttr", seg));
 		const isUsers = op("i32Eq", op("i32And", attr, i32(ATTR.dplMask)), i32(ATTR.dplMask));
 		const isNull = op("i32Eqz", op("i32Or", op("i32And", attr, i32(ATTR.P)), load(cpu, "segSelector", seg)));
@@ -52,7 +51,7 @@ function keepSegments(f: FunctionBuilder, giveUp: () => void): void {
 /** CS as popped: its RPL, 0 or 3. */
 function levelOf(f: FunctionBuilder, selector: Expr, giveUp: () => void): Expr {
 	const level = f.let(op("i32And", selector, i32(3)));
-	f.if(op("i32And", op("i32Add", level, i32(1)), i32(2)), giveUp);
+	f.if(isMiddle(level), giveUp);
 	return level;
 }
 
@@ -83,10 +82,10 @@ function returnLong(f: FunctionBuilder, calls: Callables, giveUp: () => void): v
 	// Code above CPL 3 may have a null SS; it is what interrupts leave behind.
 	f.if(op("i32Or", level, op("i32And", ss, i32(0xfffc))), () => f.set(ssAttr, flatSegment(f, calls, ss, FLAT_DATA, level, giveUp)));
 	f.if(level, () => keepSegments(f, giveUp));
-	setFlat(f, SEG_CS, cs, csAttr);
+	setFlat(f, SEG.CS, cs, csAttr);
 	f.if(
 		f.get(ssAttr),
-		() => setFlat(f, SEG_SS, ss, f.get(ssAttr)),
+		() => setFlat(f, SEG.SS, ss, f.get(ssAttr)),
 		() => setNullStack(f, ss),
 	);
 	f.store("i64Store", cpu, rsp, at("gpr", 4));
@@ -113,12 +112,12 @@ function returnLegacy(f: FunctionBuilder, calls: Callables, giveUp: () => void):
 			f.if(op("i32Ne", op("i32And", ss, i32(3)), i32(3)), giveUp);
 			const ssAttr = flatSegment(f, calls, ss, FLAT_DATA, 3, giveUp);
 			keepSegments(f, giveUp);
-			setFlat(f, SEG_SS, ss, ssAttr);
+			setFlat(f, SEG.SS, ss, ssAttr);
 			f.store("i64Store", cpu, newEsp, at("gpr", 4));
 		},
 		() => f.store("i64Store", cpu, op("i64ExtendI32U", op("i32Add", esp, i32(12))), at("gpr", 4)),
 	);
-	setFlat(f, SEG_CS, cs, csAttr);
+	setFlat(f, SEG.CS, cs, csAttr);
 	finish(f, KERNEL32, level, rip, image);
 }
 

@@ -2,8 +2,9 @@ import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { OpName } from "../../wasm/opcodes.ts";
 import type { Callables } from "../emit/ops.ts";
+import { tlbSlot } from "../emit/values.ts";
 import { FLAG } from "../state/flags.ts";
-import { at, SINGLE_STEP, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
+import { at, SINGLE_STEP, TLB_ENTRY } from "../state/layout.ts";
 import { defineCore, HANDLER_TYPE } from "./registry.ts";
 
 /**
@@ -26,8 +27,7 @@ defineCore("segmentCheck", ["i32", "i32", "i32", "i32", "i32"], "i32", (f) => {
 
 /** Entry of the TLB in force for the page of `low`, the lower half of a linear address. */
 function entryOf(cpu: Expr, low: Expr): Expr {
-	const index = op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
-	return op("i32Add", loadOp("i32Load", cpu, at("tlbBase")), index);
+	return op("i32Add", loadOp("i32Load", cpu, at("tlbBase")), tlbSlot(low));
 }
 
 /** Offset of the byte at `linear` by the TLB in force, filled if need be; where that cannot be a core function gives 0, or gives up otherwise. */

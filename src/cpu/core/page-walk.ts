@@ -2,7 +2,7 @@ import { CODE_FLAGS, ENGINE_BYTES, RAM_FLAGS } from "../../machine/memory.ts";
 import { PAGE_FLAG } from "../../machine/ram-pages.ts";
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
-import { isNonCanonical } from "../emit/values.ts";
+import { isNonCanonical, tlbSlot } from "../emit/values.ts";
 import {
 	at,
 	CODE_HUGE_AREAS,
@@ -15,9 +15,7 @@ import {
 	CODE_TLB_ENTRY,
 	CODE_TLB_ENTRY_BYTES,
 	TLB_BYTES,
-	TLB_ENTRIES,
 	TLB_ENTRY,
-	TLB_ENTRY_BYTES,
 	TLB_GLOBAL,
 	TLB_HAS_HIGH,
 	TLB_HUGE_AREAS,
@@ -247,9 +245,7 @@ defineCore("fillTlb", ["i32", "i64", "i32"], "i32", (f) => {
 	const canWrite = f.let(op("i32And", op("i32And", f.get(isWritable), isDirty), op("i32And", isPlain, op("i32Eqz", hasCode))));
 	f.if(op("i32And", isWrite, op("i32Eqz", canWrite)), () => giveUp(f));
 
-	const shiftInEntry = 12 - Math.log2(TLB_ENTRY_BYTES);
-	const index = op("i32And", op("i32ShrU", low, i32(shiftInEntry)), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
-	const entry = f.let(op("i32Add", op("i32Add", cpu, tlb), index));
+	const entry = f.let(op("i32Add", op("i32Add", cpu, tlb), tlbSlot(low)));
 	const tag = f.let(op("i64And", linear, i64(-4096)));
 	f.store("i64Store", entry, tag, TLB_ENTRY.readTag);
 	f.store("i64Store", entry, select(canWrite, tag, i64(-1)), TLB_ENTRY.writeTag);

@@ -1,22 +1,12 @@
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/core-ops.ts";
+import { isCode64, tlbSlot } from "../emit/values.ts";
 import { CR0, EFER } from "../mmu/access.ts";
 import { ARITHMETIC_FLAGS, CC, FLAG } from "../state/flags.ts";
-import {
-	at,
-	EXIT,
-	type FieldName,
-	jumpTagOf,
-	MODE,
-	TLB_ENTRIES,
-	TLB_ENTRY,
-	TLB_ENTRY_BYTES,
-	TLB_KERNEL,
-	TLB_USER,
-} from "../state/layout.ts";
+import { at, EXIT, type FieldName, jumpTagOf, MODE, TLB_ENTRY, TLB_KERNEL, TLB_USER } from "../state/layout.ts";
 import { FAST_CODE64, FAST_DATA } from "../system/fast-calls.ts";
-import { ATTR } from "../system/mode.ts";
+import { ATTR, SEG } from "../system/mode.ts";
 import { defineCore } from "./registry.ts";
 
 /**
@@ -28,9 +18,6 @@ import { defineCore } from "./registry.ts";
 /** Flat 64-bit and 32-bit code at CPL 0; at CPL 3 `MODE.user` is set too. */
 export const KERNEL64 = MODE.code64 | MODE.stack32 | MODE.flat;
 export const KERNEL32 = MODE.code32 | MODE.stack32 | MODE.flat;
-
-export const SEG_CS = 1;
-export const SEG_SS = 2;
 
 /** High halves of descriptors of flat segments for CPL 0, already accessed, and the bits that count: all but AVL. */
 const LIMIT = 0xf_0000;
@@ -51,6 +38,9 @@ export const slow = (f: FunctionBuilder, calls: Callables, name: string): void =
 
 export const any = (first: Expr, ...rest: Expr[]): Expr => rest.reduce((sum, e) => op("i32Or", sum, e), first);
 
+/** Whether a privilege level is neither 0 nor 3. */
+export const isMiddle = (level: Expr): Expr => op("i32And", op("i32Add", level, i32(1)), i32(2));
+
 /** Whether 32-bit code that looks flat runs in legacy protected mode (not in compatibility mode, nor behind PE's back). */
 export const isLegacy = (cpu: Expr): Expr => op("i32And", load(cpu, "cr0"), op("i32Eqz", op("i32And", load(cpu, "efer"), i32(EFER.LMA))));
 
@@ -64,15 +54,14 @@ defineCore("systemPlace", ["i32", "i64", "i32", "i32"], "i32", (f, calls) => {
 	const [cpu, linear, bytes, isWrite] = [f.param(0), f.param(1), f.param(2), f.param(3)];
 	const low = f.let(op("i32WrapI64", linear));
 	f.if(op("i32GtU", op("i32Add", op("i32And", low, i32(4095)), bytes), i32(4096)), () => f.return(i32(0)));
-	const index = op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
-	const entry = f.let(op("i32Add", cpu, index));
+	const entry = f.let(op("i32Add", cpu, tlbSlot(low)));
 	const write = loadOp("i64Load", entry, TLB_KERNEL + TLB_ENTRY.writeTag);
 	const tag = select(isWrite, write, loadOp("i64Load", entry, TLB_KERNEL + TLB_ENTRY.readTag));
 	f.if(op("i64Eq", op("i64And", linear, i64(-4096)), tag), () => {
 		f.return(op("i32Add", low, loadOp("i32Load", entry, TLB_KERNEL + TLB_ENTRY.addend)));
 	});
 	// Linear addresses of legacy modes wrap; and 32-bit code must not meet entries above 4 GiB in its TLB.
-	const is64 = op("i32Eq", op("i32And", load(cpu, "modeKey"), i32(MODE.codeMask)), i32(MODE.code64));
+	const is64 = isCode64(load(cpu, "modeKey"));
 	const isUserOfLong = op(
 		"i32And",
 		op("i32Eq", load(cpu, "cpl"), i32(3)),
@@ -132,14 +121,14 @@ export function flatSegment(
 }
 
 /** A flat segment; code segments cannot be written. */
-export function setFlat(f: FunctionBuilder, seg: typeof SEG_CS | typeof SEG_SS, selector: Expr, attr: Expr): void {
-	const isCode = seg === SEG_CS;
+export function setFlat(f: FunctionBuilder, seg: typeof SEG.CS | typeof SEG.SS, selector: Expr, attr: Expr): void {
+	const isCode = seg === SEG.CS;
 	setSegment(f, seg, selector, attr, i32(-1), [0, -1, isCode ? -1 : 0, isCode ? 0 : -1]);
 }
 
 /** SS with a null selector. */
 export function setNullStack(f: FunctionBuilder, selector: Expr): void {
-	setSegment(f, SEG_SS, selector, i32(0), i32(0), [-1, 0, -1, 0]);
+	setSegment(f, SEG.SS, selector, i32(0), i32(0), [-1, 0, -1, 0]);
 }
 
 function setSegment(f: FunctionBuilder, seg: number, selector: Expr, attr: Expr, limit: Expr, ranges: readonly number[]): void {
@@ -181,7 +170,7 @@ export function advance(f: FunctionBuilder, length: Expr): void {
 	const cpu = f.param(0);
 	const wide = op("i64Add", load64(cpu, "rip"), op("i64ExtendI32U", length));
 	const narrow = op("i64ExtendI32U", op("i32Add", load(cpu, "rip"), length));
-	const is64 = op("i32Eq", op("i32And", load(cpu, "modeKey"), i32(MODE.codeMask)), i32(MODE.code64));
+	const is64 = isCode64(load(cpu, "modeKey"));
 	f.store("i64Store", cpu, select(is64, wide, narrow), at("rip"));
 }
 

@@ -1,8 +1,9 @@
 import { type Expr, i32, i64, op, select } from "../../wasm/expr.ts";
+import { isCode64 } from "../emit/values.ts";
 import { CR0 } from "../mmu/access.ts";
 import { FLAG } from "../state/flags.ts";
-import { at, MODE } from "../state/layout.ts";
-import { ATTR } from "../system/mode.ts";
+import { at } from "../state/layout.ts";
+import { ATTR, SEG } from "../system/mode.ts";
 import { any, load, load64, readDescriptor, slow } from "./privilege.ts";
 import { defineCore } from "./registry.ts";
 
@@ -10,10 +11,6 @@ import { defineCore } from "./registry.ts";
  * Loads of ES, DS, FS and GS in protected mode: a null selector, or a segment of the GDT with data that do not expand downwards, marked as
  * accessed already, which the present privilege may use. Everything else is the TypeScript helper's (system/segments.ts).
  */
-
-const SS = 2;
-/** DS and ES count for `MODE.flat`; FS and GS do not. */
-const FS = 4;
 
 /** Base of a descriptor, and its limit in bytes. */
 function baseOf(low: Expr, high: Expr): Expr {
@@ -34,7 +31,7 @@ defineCore("segmentLoad", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const selector = f.let(op("i32And", f.param(2), i32(0xffff)));
 	const isReal = op("i32Eqz", op("i32And", load(cpu, "cr0"), i32(CR0.PE)));
 	const isVirtual = op("i32And", load(cpu, "flags"), i32(FLAG.VM));
-	const isStack = op("i32Or", op("i32Eq", seg, i32(1)), op("i32Eq", seg, i32(SS)));
+	const isStack = op("i32Or", op("i32Eq", seg, i32(SEG.CS)), op("i32Eq", seg, i32(SEG.SS)));
 	f.if(any(isReal, isVirtual, isStack), giveUp);
 	const values = { base: f.local("i32"), limit: f.local("i32"), attr: f.local("i32"), high: f.local("i32"), writeLow: f.local("i32") };
 	const isNull = op("i32Eqz", op("i32And", selector, i32(0xfffc)));
@@ -63,8 +60,8 @@ defineCore("segmentLoad", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	const isWritable = op("i32Eqz", f.get(values.writeLow));
 	const word = f.let(op("i32Add", cpu, op("i32Shl", seg, i32(2))));
 	const quad = f.let(op("i32Add", cpu, op("i32Shl", seg, i32(3))));
-	const mode = f.let(load(cpu, "modeKey"));
-	const counts = op("i32And", op("i32LtU", seg, i32(FS)), op("i32Ne", op("i32And", mode, i32(MODE.codeMask)), i32(MODE.code64)));
+	// DS and ES count for `MODE.flat`; FS and GS do not.
+	const counts = op("i32And", op("i32LtU", seg, i32(SEG.FS)), op("i32Eqz", isCode64(load(cpu, "modeKey"))));
 	f.if(counts, () => {
 		const wasBased = op("i64Ne", load64(quad, "segBase"), i64(0));
 		const wasCut = op("i32Or", load(word, "segReadLow"), op("i32Xor", load(word, "segReadHigh"), i32(-1)));

@@ -3,8 +3,9 @@ import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { OpName } from "../../wasm/opcodes.ts";
 import type { MemOperand } from "../../x86/decode/insn.ts";
 import { STACK_ACCESS } from "../mmu/mmu.ts";
-import { at, TLB_ENTRIES, TLB_ENTRY, TLB_ENTRY_BYTES } from "../state/layout.ts";
+import { at, TLB_ENTRY } from "../state/layout.ts";
 import { CoreOps, type ModifyPlace, type SegRef } from "./core-ops.ts";
+import { tlbSlot } from "./values.ts";
 
 /** Locals that hold a page's write tag (of the type of linear addresses) and addend. */
 export interface StackPage {
@@ -249,13 +250,7 @@ const onStack32 = onStack("i32");
 const onStack64 = onStack("i64");
 
 /** A TLB entry's offset, from the TLB's and the low half of a linear address. */
-const FIND_ENTRY = FunctionBuilder.stencil(
-	op(
-		"i32Add",
-		onStack32,
-		op("i32And", op("i32ShrU", onStack32, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)),
-	),
-);
+const FIND_ENTRY = FunctionBuilder.stencil(op("i32Add", onStack32, tlbSlot(onStack32)));
 
 const lastPages = new Map<number, Stencil>();
 

@@ -1,6 +1,6 @@
 import { type Expr, i32, i64, op, select } from "../../wasm/expr.ts";
 import type { OpName } from "../../wasm/opcodes.ts";
-import { EXIT } from "../state/layout.ts";
+import { EXIT, MODE, TLB_ENTRIES, TLB_ENTRY_BYTES } from "../state/layout.ts";
 import type { Width } from "./condition.ts";
 
 // Small words that meanings are written in.
@@ -17,6 +17,16 @@ export function both(a: Expr, b: Expr | undefined): Expr {
 /** Whether bits 63:47 of a 64-bit address are not all alike. */
 export function isNonCanonical(address: Expr): Expr {
 	return op("i64GtU", op("i64Add", op("i64ShrS", address, i64(47)), i64(1)), i64(1));
+}
+
+/** Whether a `modeKey` is that of 64-bit code. */
+export function isCode64(modeKey: Expr): Expr {
+	return op("i32Eq", op("i32And", modeKey, i32(MODE.codeMask)), i32(MODE.code64));
+}
+
+/** Offset, from its TLB's start, of the entry for the page of a linear address; takes the low half. */
+export function tlbSlot(low: Expr): Expr {
+	return op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));
 }
 
 /** `alu(32, "Add", a, b)`: the i32 instruction up to 32 bits, else the i64 one. */

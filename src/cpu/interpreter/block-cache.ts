@@ -6,7 +6,7 @@ import { at, MODE } from "../state/layout.ts";
 import { BlockDecoder, nextHigh, raiseLimit } from "./block-decoder.ts";
 import { BlockStore } from "./block-store.ts";
 import { CodeIndex } from "./code-index.ts";
-import { DECODER, DECODER_FIELD } from "./decoded-area.ts";
+import { DECODER, DECODER_FIELD, type DecoderWord } from "./decoded-area.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
 import { HEAD, REC, RECORD_BYTES } from "./record.ts";
@@ -90,11 +90,11 @@ export class BlockCache {
 		this.#jumps.push(jumps);
 	}
 
-	#setWord(field: Exclude<keyof typeof DECODER_FIELD, "roots">, value: number): void {
+	#setWord(field: DecoderWord, value: number): void {
 		this.#memory.view.setInt32(DECODER + DECODER_FIELD[field], value, true);
 	}
 
-	#word(field: Exclude<keyof typeof DECODER_FIELD, "roots">): number {
+	#word(field: DecoderWord): number {
 		return this.#memory.view.getInt32(DECODER + DECODER_FIELD[field], true);
 	}
 

@@ -74,12 +74,12 @@ export class BlockDecoder {
 			}
 			if (decoded.fault === "need-more-bytes") {
 				if (count > 0) break;
-				if (limit === room) return outside(state);
+				if (limit === room) return raiseLimit(state);
 				const tail = mmu.translateCode((lo + PAGE_BYTES) & -PAGE_BYTES, nextHigh(lo, hi));
 				if (tail < 0) return undefined;
 				tailPage = Math.floor(tail / PAGE_BYTES);
 				decoded = this.#decodeAcross(phys, tail, codeBits, room);
-				if (decoded.fault === "need-more-bytes") return outside(state);
+				if (decoded.fault === "need-more-bytes") return raiseLimit(state);
 			}
 			if (decoded.fault !== undefined) {
 				if (count > 0) break;
@@ -114,13 +114,9 @@ export class BlockDecoder {
 }
 
 /** The fetch goes beyond the code segment: #GP(0). */
-export function raiseLimit(state: CpuState): void {
+export function raiseLimit(state: CpuState): undefined {
 	state.set("faultVector", 13);
 	state.set("faultErrorCode", 0);
-}
-
-function outside(state: CpuState): undefined {
-	raiseLimit(state);
 	return undefined;
 }
 

@@ -1,5 +1,5 @@
 import { PAGE_BYTES } from "../../base/units.ts";
-import { ENGINE_BYTES, type GuestMemory } from "../../machine/memory.ts";
+import type { GuestMemory } from "../../machine/memory.ts";
 import { BLOCK_COUNT_PAGES, BLOCK_COUNTS, CHAIN_COUNT, CHAIN_SHIFT, CHAINS } from "./decoded-area.ts";
 import { HEAD, RECORD_BYTES } from "./record.ts";
 
@@ -25,8 +25,8 @@ export class BlockStore {
 	/** Blocks that end on a page, by its number, and begin on another. */
 	readonly #tails = new Map<number, Set<number>>();
 
-	constructor({ memory, bytes }: GuestMemory) {
-		this.#i32 = new Int32Array(memory.buffer, 0, ENGINE_BYTES >> 2);
+	constructor({ memory, bytes, engineWords }: GuestMemory) {
+		this.#i32 = engineWords;
 		this.#bytes = bytes;
 		this.#counts = new Uint16Array(memory.buffer, BLOCK_COUNTS, BLOCK_COUNT_PAGES);
 	}

@@ -1,4 +1,4 @@
-import { CODE_INDEX, CODE_INDEX_BYTES, ENGINE_BYTES, type GuestMemory } from "../../machine/memory.ts";
+import { CODE_INDEX, CODE_INDEX_BYTES, type GuestMemory } from "../../machine/memory.ts";
 import { GOLDEN_RATIO, isLinearMode, MODE } from "../state/layout.ts";
 import type { BlockStore } from "./block-store.ts";
 
@@ -24,7 +24,7 @@ export class CodeIndex {
 	#turn = 0;
 
 	constructor(memory: GuestMemory, blocks: BlockStore) {
-		this.#i32 = new Int32Array(memory.memory.buffer, 0, ENGINE_BYTES >> 2);
+		this.#i32 = memory.engineWords;
 		this.#blocks = blocks;
 	}
 

@@ -37,6 +37,7 @@ export const DECODER_FIELD = {
 	/** Root of the patterns, by `patternMode`; 0: none. */
 	roots: 64,
 } as const;
+export type DecoderWord = Exclude<keyof typeof DECODER_FIELD, "roots">;
 
 /** Bytes to records, learnt; see `Patterns`. */
 export const PATTERNS = DECODER + 4096;

@@ -1,4 +1,4 @@
-import { ENGINE_BYTES, type GuestMemory } from "../../machine/memory.ts";
+import type { GuestMemory } from "../../machine/memory.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { MODE } from "../state/layout.ts";
@@ -47,8 +47,8 @@ export class Patterns {
 	readonly #view: DataView;
 	#next = PATTERNS;
 
-	constructor({ memory, bytes, view }: GuestMemory) {
-		this.#i32 = new Int32Array(memory.buffer, 0, ENGINE_BYTES >> 2);
+	constructor({ bytes, view, engineWords }: GuestMemory) {
+		this.#i32 = engineWords;
 		this.#bytes = bytes;
 		this.#view = view;
 	}

@@ -1,4 +1,4 @@
-import { ENGINE_BYTES, type GuestMemory } from "../../machine/memory.ts";
+import type { GuestMemory } from "../../machine/memory.ts";
 import { blockBytes } from "./block-store.ts";
 import { DECODER, DECODER_FIELD, RECORDS_END, RECORDS_FIRST } from "./decoded-area.ts";
 import { HEAD, MAX_BLOCK_BYTES, RECORD_BYTES } from "./record.ts";
@@ -32,8 +32,8 @@ export class RecordArena {
 	/** Free room in the chunk, behind the present piece. */
 	#gaps: Gap[] = [];
 
-	constructor({ memory, bytes }: GuestMemory, stays: (block: number) => boolean, onEmptied: () => void) {
-		this.#i32 = new Int32Array(memory.buffer, 0, ENGINE_BYTES >> 2);
+	constructor({ bytes, engineWords }: GuestMemory, stays: (block: number) => boolean, onEmptied: () => void) {
+		this.#i32 = engineWords;
 		this.#bytes = bytes;
 		this.#stays = stays;
 		this.#onEmptied = onEmptied;

@@ -1,4 +1,4 @@
-import { ENGINE_BYTES, type GuestMemory } from "../../machine/memory.ts";
+import type { GuestMemory } from "../../machine/memory.ts";
 import { MAX_REGION_PAGES, REGION_PAGES, REGION_PAGES_ENTRIES, REGION_PAGES_ENTRY } from "./decoded-area.ts";
 import { HEAD } from "./record.ts";
 
@@ -25,7 +25,7 @@ export class RegionPages {
 	readonly #i32: Int32Array;
 
 	constructor(memory: GuestMemory) {
-		this.#i32 = new Int32Array(memory.memory.buffer, 0, ENGINE_BYTES >> 2);
+		this.#i32 = memory.engineWords;
 		this.#i32[(REGION_PAGES >> 2) + LAST * STEP + COUNT] = -1;
 	}
 

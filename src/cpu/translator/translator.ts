@@ -201,11 +201,9 @@ export class Translator {
 			this.#blocks.rewarm(block.record, Math.ceil(this.#blocks.hotThreshold / 4));
 			return undefined;
 		}
-		const isEntry = (phys: number) => this.#entries.has(placeOf(phys, block.modeKey));
-		const graph =
-			tier === 1
-				? buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, FIRST_LIMITS, isEntry)
-				: buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, SECOND_LIMITS);
+		const isEntry = (phys: number) => tier === 1 && this.#entries.has(placeOf(phys, block.modeKey));
+		const limits = tier === 1 ? FIRST_LIMITS : SECOND_LIMITS;
+		const graph = buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, limits, isEntry);
 		if (graph === undefined) return undefined;
 		const otherPages = graph.extents.filter(({ pageIndex }) => pageIndex !== 0).map(({ pageIndex, phys }) => ({ pageIndex, phys }));
 		if (tier === 1 && block.regions.some((known) => isSameMapping(known, otherPages))) return undefined;
