@@ -37,8 +37,12 @@ export interface InstalledRegion {
 interface Region extends BlockRegion, InstalledRegion {
 	readonly tier: Tier;
 	readonly sites: ExitSites;
-	/** Slices that have ended in it. */
+	/** Slices that have ended in it: all, and as many as have lately, at the last of them. */
 	samples: number;
+	recentSamples: number;
+	sampledAt: number;
+	/** It is to be made again. */
+	isWanted: boolean;
 	readonly extents: readonly CodeExtent[];
 	/** `placeOf` its entry, and of the other blocks in it. */
 	readonly place: number;
@@ -51,8 +55,14 @@ const MAX_REGION_BYTES = 256 * 1024;
 const BATCH = 12;
 /** Slices (of some 200 µs) that a hot block waits for company: a module costs 30 µs whatever is in it. */
 const PATIENCE_TICKS = 4;
-/** Slices that must have ended in a region before it is made again with everything in reach. */
-const SAMPLES_FOR_SECOND = 8;
+/**
+ * A region is made again with everything in reach when this many slices have ended in it lately, a good tenth of all, or this many in the
+ * long run. What many short-lived regions share is left alone: the host's optimiser is slow, and busy enough with the first ones.
+ */
+const RECENT_FOR_SECOND = 8;
+const SAMPLES_FOR_SECOND = 200;
+/** Slices after which a sample counts half. */
+const HALF_LIFE_SLICES = 64;
 
 export interface TranslatorStats {
 	regions: number;
@@ -75,8 +85,9 @@ export class Translator {
 	readonly #isAside: boolean;
 	/** Modules that have been compiled aside, to be installed between slices. */
 	readonly #ready: (() => void)[] = [];
-	/** Slices since the queue was last emptied with something in it. */
+	/** Slices since the queue was last emptied with something in it, and all. */
 	#ticks = 0;
+	#slices = 0;
 	readonly #byPage = new Map<number, Set<Region>>();
 	readonly #bySlot = new Map<number, Region>();
 	/** How many regions begin at a place (`placeOf`), and how many have a block there further in. */
@@ -142,12 +153,18 @@ export class Translator {
 	 */
 	sample(slot: number, mmu: Mmu, lo: number, hi: number): void {
 		const region = this.#bySlot.get(slot);
-		if (region === undefined || region.tier === 2 || ++region.samples !== SAMPLES_FOR_SECOND) return;
+		if (region === undefined || region.tier === 2 || region.isWanted) return;
+		region.samples++;
+		region.recentSamples = region.recentSamples * 2 ** ((region.sampledAt - this.#slices) / HALF_LIFE_SLICES) + 1;
+		region.sampledAt = this.#slices;
+		if (region.samples < SAMPLES_FOR_SECOND && region.recentSamples < RECENT_FOR_SECOND) return;
+		region.isWanted = true;
 		this.#want({ block: region.block, mmu, lo, hi, tier: 2 });
 	}
 
 	/** Called between slices: a block that is hot alone, a tight loop, must not wait for others for ever. */
 	tick(): void {
+		this.#slices++;
 		while (this.#ready.length > 0) this.#ready.shift()?.();
 		if (this.#queue.length === 0) return;
 		this.#ticks++;
@@ -219,7 +236,8 @@ export class Translator {
 		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
 		const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => placeOf(graph.physAt(delta), block.modeKey));
-		const region = { slot, otherPages, block, lo, tier, samples: 0, sites: emitted.sites, extents: graph.extents, place, inner };
+		const unsampled = { samples: 0, recentSamples: 0, sampledAt: 0, isWanted: false };
+		const region = { slot, otherPages, block, lo, tier, ...unsampled, sites: emitted.sites, extents: graph.extents, place, inner };
 		count(this.#entries, place, 1);
 		for (const each of inner) count(this.#within, each, 1);
 		return region;
