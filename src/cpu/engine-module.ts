@@ -1,8 +1,9 @@
 import type { FunctionBuilder } from "../wasm/function-builder.ts";
 import { ModuleBuilder } from "../wasm/module-builder.ts";
 import type { ValueType } from "../wasm/opcodes.ts";
-import { buildCoreModule, coreFunctions, HANDLER_PARAMS } from "./core/registry.ts";
+import { buildCoreModule, coreFunctions, HANDLER_PARAMS, importEngine } from "./core/registry.ts";
 import type { Callables } from "./emit/ops.ts";
+import type { KeptCode } from "./kept-code.ts";
 import "./core/flags.ts";
 import "./core/integer.ts";
 import "./core/deliver.ts";
@@ -33,12 +34,18 @@ type Entry = (cpu: number, record: number) => number;
 
 const cores = new Map<string, WebAssembly.Module>();
 
-/** The core module; compiled once for all machines of a size, since forks have to be quick. */
-function compiledCore(memoryPages: number, counts: ReadonlyMap<string, number>, isNamed: boolean): WebAssembly.Module {
-	const key = `${memoryPages} ${isNamed} ${[...counts].join(" ")}`;
+/** The core module; compiled once for all machines, since forks have to be quick, and emitted once for all processes. */
+function compiledCore(counts: ReadonlyMap<string, number>, isNamed: boolean, kept: KeptCode | undefined): WebAssembly.Module {
+	const key = `${isNamed} ${[...counts].join(" ")}`;
 	const known = cores.get(key);
 	if (known !== undefined) return known;
-	const module = new WebAssembly.Module(buildCoreModule(memoryPages, counts, isNamed));
+	const name = isNamed ? "core-named" : "core";
+	let bytes = kept?.read(name);
+	if (bytes === undefined) {
+		bytes = buildCoreModule(counts, isNamed);
+		kept?.write(name, bytes);
+	}
+	const module = new WebAssembly.Module(bytes);
 	cores.set(key, module);
 	return module;
 }
@@ -49,7 +56,6 @@ function compiledCore(memoryPages: number, counts: ReadonlyMap<string, number>, 
  */
 export class EngineModule {
 	readonly memory: WebAssembly.Memory;
-	readonly memoryPages: number;
 	readonly table: WebAssembly.Table;
 	readonly #helpers: Readonly<Record<string, Helper>>;
 	readonly #core: Record<string, unknown>;
@@ -60,14 +66,13 @@ export class EngineModule {
 	/** Generated functions carry names, for profilers: `region…`, `handler…`. */
 	readonly isNamed: boolean;
 
-	constructor(memory: WebAssembly.Memory, helpers: Readonly<Record<string, Helper>>, isNamed = false) {
+	constructor(memory: WebAssembly.Memory, helpers: Readonly<Record<string, Helper>>, isNamed = false, kept?: KeptCode) {
 		this.isNamed = isNamed;
 		this.memory = memory;
-		this.memoryPages = memory.buffer.byteLength / 65536;
 		this.table = new WebAssembly.Table({ element: "anyfunc", initial: 4096 });
 		this.#helpers = withSlowOnes(helpers);
 		const counts = new Map(Object.keys(this.#helpers).map((name) => [name, ARGUMENT_COUNTS[name] ?? 4]));
-		const module = compiledCore(this.memoryPages, counts, isNamed);
+		const module = compiledCore(counts, isNamed, kept);
 		const instance = new WebAssembly.Instance(module, { engine: { memory, table: this.table }, helpers: this.#helpers });
 		this.#core = instance.exports;
 	}
@@ -93,6 +98,15 @@ export class EngineModule {
 		return this.#slotCount++;
 	}
 
+	/** Takes these very slots, of which none may have been given out. */
+	claimSlots(slots: readonly number[]): void {
+		const claimed = new Set(slots);
+		const end = slots.reduce((last, slot) => Math.max(last, slot + 1), this.#slotCount);
+		while (this.table.length < end) this.table.grow(this.table.length);
+		for (let slot = end - 1; slot >= this.#slotCount; slot--) if (!claimed.has(slot)) this.#freeSlots.push(slot);
+		this.#slotCount = end;
+	}
+
 	releaseSlot(slot: number): void {
 		this.#freeSlots.push(slot);
 	}
@@ -107,6 +121,11 @@ export class EngineModule {
 		if (core !== undefined) return { ...core, from: "core" };
 		if (!(name in this.#helpers)) throw new Error(`generated code calls ${name}, which does not exist`);
 		return { params: new Array<ValueType>(ARGUMENT_COUNTS[name] ?? 4).fill("i32"), result: "i32", from: "helpers" };
+	}
+
+	/** The functions of a compiled module that are in no slots yet. */
+	exportsOf(module: WebAssembly.Module): Record<string, unknown> {
+		return new WebAssembly.Instance(module, this.imports).exports;
 	}
 
 	/** @internal */
@@ -128,7 +147,7 @@ export class GeneratedModule implements Callables {
 	readonly #engine: EngineModule;
 	/** Numbers by name. */
 	readonly #imports = new Map<string, number>();
-	readonly #bodies: { slot: number; body: FunctionBuilder; name: string }[] = [];
+	readonly #bodies: { slot: number; body: FunctionBuilder; name: string; exported: string }[] = [];
 
 	constructor(engine: EngineModule) {
 		this.#engine = engine;
@@ -143,9 +162,9 @@ export class GeneratedModule implements Callables {
 		return index;
 	}
 
-	/** `name` is for profilers. */
-	add(slot: number, body: FunctionBuilder, name: string): void {
-		this.#bodies.push({ slot, body, name });
+	/** `name` is for profilers, `exported` for whoever keeps the module. */
+	add(slot: number, body: FunctionBuilder, name: string, exported = `f${this.#bodies.length}`): void {
+		this.#bodies.push({ slot, body, name, exported });
 	}
 
 	get functionCount(): number {
@@ -155,15 +174,14 @@ export class GeneratedModule implements Callables {
 	bytes(): Uint8Array {
 		const module = new ModuleBuilder();
 		module.type(HANDLER_PARAMS, "i32"); // type 0: what the table holds
-		module.importMemory("engine", "memory", this.#engine.memoryPages);
-		module.importTable("engine", "table");
+		importEngine(module);
 		for (const name of this.#imports.keys()) {
 			const { params, result, from } = this.#engine.signatureOf(name);
 			module.importFunction(from, name, params, result);
 		}
-		for (const [i, { body, name }] of this.#bodies.entries()) {
+		for (const { body, name, exported } of this.#bodies) {
 			const index = module.function(body);
-			module.export(`f${i}`, index);
+			module.export(exported, index);
 			if (this.#engine.isNamed) module.nameFunction(index, name);
 		}
 		return module.finish();
@@ -171,8 +189,8 @@ export class GeneratedModule implements Callables {
 
 	/** Puts the functions of a compiled module into their slots. */
 	install(module: WebAssembly.Module): void {
-		const { exports } = new WebAssembly.Instance(module, this.#engine.imports);
-		for (const [i, { slot }] of this.#bodies.entries()) this.#engine.table.set(slot, exports[`f${i}`]);
+		const exports = this.#engine.exportsOf(module);
+		for (const { slot, exported } of this.#bodies) this.#engine.table.set(slot, exports[exported]);
 	}
 
 	instantiate(): void {

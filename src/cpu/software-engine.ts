@@ -5,6 +5,8 @@ import { EngineModule, type Helper } from "./engine-module.ts";
 import { BlockCache } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import type { JumpCache } from "./interpreter/jump-cache.ts";
+import { Learning } from "./interpreter/learnt.ts";
+import type { KeptCode } from "./kept-code.ts";
 import { CPU_BYTES, isLinearMode } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
 import { Translator } from "./translator/translator.ts";
@@ -20,6 +22,8 @@ export interface SoftwareEngineOptions {
 	readonly compilesAside?: boolean;
 	/** Generated functions carry names for profilers. */
 	readonly isNamed?: boolean;
+	/** Where code outlives the process; what has been learnt only where runs need not be repeatable. */
+	readonly kept?: KeptCode | undefined;
 }
 
 /** Interpreting a block that often costs what translating it does (docs/decisions/0004). */
@@ -36,6 +40,7 @@ export class SoftwareEngine {
 	readonly blocks: BlockCache;
 	/** undefined: everything is interpreted. */
 	readonly translator: Translator | undefined;
+	readonly #learning: Learning | undefined;
 	readonly #contexts: CpuContext[] = [];
 	readonly #jumps: JumpCache[] = [];
 
@@ -47,9 +52,11 @@ export class SoftwareEngine {
 			slowProbe: (cpu, request) => this.#at(cpu).mmu.slowProbe(request),
 		};
 		for (const [name, helper] of Object.entries(SYSTEM_HELPERS)) helpers[name] = (cpu, a, b, c) => helper(this.#at(cpu), a, b, c);
-		this.module = new EngineModule(memory.memory, helpers, options.isNamed);
+		this.module = new EngineModule(memory.memory, helpers, options.isNamed, options.kept);
 		this.handlers = new HandlerFactory(this.module);
 		this.blocks = new BlockCache(memory, this.handlers);
+		if (options.kept !== undefined && options.compilesAside === true)
+			this.#learning = new Learning(options.kept, this.module.isNamed, this.handlers, this.blocks.patterns);
 		const hotThreshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
@@ -77,6 +84,11 @@ export class SoftwareEngine {
 	blockOf(index: number): number {
 		assert(index < MAX_CPUS, `CPU ${index}: there is room for ${MAX_CPUS}`);
 		return CPUS_FIRST + index * CPU_BYTES;
+	}
+
+	/** No CPU runs any more. */
+	dispose(): void {
+		this.#learning?.keep();
 	}
 
 	attach(index: number, context: CpuContext, jumps: JumpCache): void {

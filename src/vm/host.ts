@@ -1,3 +1,5 @@
+import type { KeptCode } from "../cpu/kept-code.ts";
+
 /** What a machine asks of the program around it: the only way by which the outside's time and chance come in. */
 export interface Host {
 	/** Nanoseconds from any origin, never going back. */
@@ -10,6 +12,8 @@ export interface Host {
 	yield(): Promise<void>;
 	/** Waits `delayNs` (infinity: for ever) or until woken, whichever is first. */
 	sleep(delayNs: number): Sleep;
+	/** Where generated code outlives the process, if anywhere. */
+	readonly keptCode?: KeptCode | undefined;
 }
 
 export interface Sleep {

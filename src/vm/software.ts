@@ -137,5 +137,6 @@ export class SoftwareCpuEngine implements CpuEngine {
 
 	dispose(): void {
 		this.#cpu.stop();
+		if (this.#environment.index === 0) this.#engine.dispose();
 	}
 }

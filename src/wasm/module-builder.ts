@@ -43,13 +43,13 @@ export class ModuleBuilder {
 		return this.#imports;
 	}
 
-	/** The one shared memory, `pages` of 64 KiB, never grown. */
-	importMemory(module: string, name: string, pages: number): void {
+	/** A shared memory of so many pages of 64 KiB, or up to `maxPages` of them. */
+	importMemory(module: string, name: string, pages: number, maxPages = pages): void {
 		const sink = this.#import(module, name);
 		sink.u8(2);
 		sink.u8(3);
 		sink.u32(pages);
-		sink.u32(pages);
+		sink.u32(maxPages);
 	}
 
 	importTable(module: string, name: string): void {

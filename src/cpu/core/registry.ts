@@ -1,3 +1,4 @@
+import { ENGINE_BYTES } from "../../machine/memory.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { ModuleBuilder } from "../../wasm/module-builder.ts";
 import type { ValueType } from "../../wasm/opcodes.ts";
@@ -14,6 +15,12 @@ export interface CoreFunction {
 /** Handlers and regions are (cpu, record) → exit: type 0 of every module that calls through the table. */
 export const HANDLER_PARAMS: readonly ValueType[] = ["i32", "i32"];
 export const HANDLER_TYPE = 0;
+
+/** What every module imports: the machine's memory, whose first part the engine takes up whatever the guest's RAM, and the function table. */
+export function importEngine(module: ModuleBuilder): void {
+	module.importMemory("engine", "memory", ENGINE_BYTES / 65536, 65536);
+	module.importTable("engine", "table");
+}
 
 const functions = new Map<string, CoreFunction>();
 
@@ -33,13 +40,12 @@ export function coreFunctions(): ReadonlyMap<string, CoreFunction> {
 
 /**
  * Builds the core module: every core function exported under its name; `imports` are JavaScript helpers of type
- * (i32 cpu, i32, i32, i32) → i32 or narrower, from module "helpers"; memory is "engine"."memory", table "engine"."table".
+ * (i32 cpu, i32, i32, i32) → i32 or narrower, from module "helpers".
  */
-export function buildCoreModule(memoryPages: number, imports: ReadonlyMap<string, number>, isNamed = false): Uint8Array {
+export function buildCoreModule(imports: ReadonlyMap<string, number>, isNamed = false): Uint8Array {
 	const module = new ModuleBuilder();
 	module.type(HANDLER_PARAMS, "i32"); // type 0: what the function table holds
-	module.importMemory("engine", "memory", memoryPages);
-	module.importTable("engine", "table");
+	importEngine(module);
 	const indices = new Map<string, number>();
 	for (const [name, argCount] of imports)
 		indices.set(name, module.importFunction("helpers", name, new Array<ValueType>(argCount).fill("i32"), "i32"));

@@ -9,6 +9,7 @@ import { CodeIndex } from "./code-index.ts";
 import { DECODER, DECODER_FIELD, type DecoderWord } from "./decoded-area.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
+import type { Patterns } from "./patterns.ts";
 import { HEAD, REC, RECORD_BYTES } from "./record.ts";
 import { RecordArena } from "./record-arena.ts";
 import { type BlockRegion, RegionPages } from "./region-pages.ts";
@@ -111,6 +112,11 @@ export class BlockCache {
 	/** Decoded instructions, for --stats. */
 	get decodedCount(): number {
 		return this.#word("count") >>> 0;
+	}
+
+	/** What has been learnt of decoding. */
+	get patterns(): Patterns {
+		return this.#decoder.patterns;
 	}
 
 	hasCode(physPage: number): boolean {

@@ -26,12 +26,12 @@ export interface DecodedBlock {
 export class BlockDecoder {
 	readonly #memory: GuestMemory;
 	readonly #handlers: HandlerFactory;
-	readonly #patterns: Patterns;
+	readonly patterns: Patterns;
 
 	constructor(memory: GuestMemory, handlers: HandlerFactory) {
 		this.#memory = memory;
 		this.#handlers = handlers;
-		this.#patterns = new Patterns(memory);
+		this.patterns = new Patterns(memory);
 	}
 
 	/**
@@ -90,7 +90,7 @@ export class BlockDecoder {
 			}
 			writeRecord(view, next, this.#handlers.slotFor(decoded, modeKey), decoded, delta, count);
 			if (page.kind === "ram" && tailPage < 0)
-				this.#patterns.learn(this.#memory.bytes, page.hostOffset + within + delta, decoded, modeKey, next);
+				this.patterns.learn(this.#memory.bytes, page.hostOffset + within + delta, decoded, modeKey, next);
 			next += RECORD_BYTES;
 			delta += decoded.lengthBytes;
 			count++;

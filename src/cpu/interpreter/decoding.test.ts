@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ENGINE_BYTES, GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
 import type { CodeBits, Insn } from "../../x86/decode/insn.ts";
+import type { KeptCode } from "../kept-code.ts";
 import { SoftwareEngine } from "../software-engine.ts";
 import { at, MODE } from "../state/layout.ts";
 import { BlockStore } from "./block-store.ts";
@@ -18,14 +19,15 @@ const HLT = 0xf4;
 /** An engine whose only CPU fetches code as it lies in memory, and its two ways to decode. */
 class Decoding {
 	readonly memory = new GuestMemory(2 << 20);
-	readonly engine = new SoftwareEngine(this.memory, { hotThreshold: 1000 });
+	readonly engine: SoftwareEngine;
 	readonly blocks = new BlockStore(this.memory);
 	readonly bits: CodeBits;
 	readonly modeKey: number;
 	readonly #cpu: number;
 	readonly #state: { get(): number; i32: Int32Array };
 
-	constructor(bits: 32 | 64) {
+	constructor(bits: 32 | 64, kept?: KeptCode) {
+		this.engine = new SoftwareEngine(this.memory, { hotThreshold: 1000, compilesAside: kept !== undefined, kept });
 		this.bits = bits;
 		this.modeKey = MODE.flat | MODE.stack32 | (bits === 64 ? MODE.code64 : MODE.code32);
 		this.#cpu = this.engine.blockOf(0);
@@ -157,6 +159,42 @@ describe.each([64, 32] as const)("decoding %i-bit code in WebAssembly", (bits) =
 		expect(view.getInt32(block + HEAD.callee, true)).toBe(handlers.staleHead);
 		expect(view.getInt32(block + RECORD_BYTES, true)).toBe(handlers.stale);
 	});
+});
+
+interface Begun {
+	readonly decoding: Decoding;
+	readonly blocks: readonly number[];
+	readonly madeCount: number;
+}
+
+it("begins with what was learnt before", () => {
+	const files = new Map<string, Uint8Array>();
+	const kept: KeptCode = { read: (name) => files.get(name), write: (name, bytes) => void files.set(name, bytes) };
+	// ADD, OR, … with an 8-bit immediate, of a register and of memory.
+	const code = [0xc0, 0x40].map((modrm) =>
+		Uint8Array.from([0, 1, 2, 3, 4, 5, 6, 7].flatMap((digit) => [0x83, modrm | (digit << 3), ...(modrm === 0x40 ? [8] : []), 5])),
+	);
+	const place = (n: number): number => NEW + 256 * (n + 1);
+	const begin = (): Begun => {
+		const decoding = new Decoding(64, kept);
+		// The first code on a page has to be announced.
+		decoding.put(NEW, Uint8Array.of(HLT));
+		decoding.find(NEW);
+		for (const [n, bytes] of code.entries()) decoding.put(place(n), Uint8Array.of(...bytes, HLT));
+		const blocks = code.map((_, n) => decoding.decodeBlock(place(n)) || decoding.find(place(n)));
+		const { madeCount } = decoding.engine.handlers;
+		decoding.engine.dispose();
+		return { decoding, blocks, madeCount };
+	};
+	const first = begin();
+	const second = begin();
+	expect([first.madeCount, second.madeCount]).toEqual([17, 0]);
+	for (const [n, block] of first.blocks.entries())
+		for (let i = 1; i <= 9; i++) {
+			const record = second.decoding.record((second.blocks[n] as number) + i * RECORD_BYTES);
+			expect(record).toEqual(first.decoding.record(block + i * RECORD_BYTES));
+			expect(second.decoding.engine.module.table.get(new DataView(record.buffer).getInt32(0, true))).toBeTypeOf("function");
+		}
 });
 
 it("makes room for new blocks in the place of old ones", () => {

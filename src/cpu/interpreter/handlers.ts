@@ -2,7 +2,7 @@ import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
-import type { EngineModule } from "../engine-module.ts";
+import type { EngineModule, GeneratedModule } from "../engine-module.ts";
 import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT } from "../state/layout.ts";
 import { enterBlock } from "./enter-block.ts";
@@ -11,6 +11,8 @@ import { REC, shapeKey, shapeValues } from "./record.ts";
 
 interface Wanted {
 	readonly slot: number;
+	/** The shape, but for the row. */
+	readonly key: number | string;
 	readonly insn: Insn;
 	readonly modeKey: number;
 }
@@ -22,6 +24,8 @@ export class HandlerFactory {
 	readonly #slots: (Map<number | string, number> | undefined)[] = [];
 	#count = 0;
 	#wanted: Wanted[] = [];
+	/** What has been made so far, where somebody is to keep it. */
+	#made: Wanted[] | undefined;
 	/** Fixed handlers: start of a block, end of one without a jump, code that is no more, and #UD, #GP. */
 	readonly head: number;
 	readonly end: number;
@@ -68,32 +72,72 @@ export class HandlerFactory {
 		const meaning = meaningOf(insn);
 		if (meaning === undefined) return this.undefinedOpcode;
 		const { id } = insn.row;
-		while (this.#slots.length <= id) this.#slots.push(undefined);
-		const slots = (this.#slots[id] ??= new Map());
+		const slots = this.#slotsOf(id);
 		const { specialise } = meaning;
 		const shape = shapeKey(insn, modeKey);
-		const key = specialise === "none" ? shape : `${shape}${shapeValues(insn, specialise)}`;
+		const values = specialise === "none" ? "" : shapeValues(insn, specialise);
+		const key = values === "" ? shape : shape + values;
 		const known = slots.get(key);
 		if (known !== undefined) return known;
 		const slot = this.#engine.reserveSlot();
 		slots.set(key, slot);
 		this.#count++;
-		this.#wanted.push({ slot, insn, modeKey });
+		this.#wanted.push({ slot, key, insn, modeKey });
 		return slot;
+	}
+
+	#slotsOf(id: number): Map<number | string, number> {
+		while (this.#slots.length <= id) this.#slots.push(undefined);
+		return (this.#slots[id] ??= new Map());
 	}
 
 	/** Compiles what `slotFor` has promised. */
 	flush(): void {
 		if (this.#wanted.length === 0) return;
+		this.#emit(this.#wanted).instantiate();
+		this.#made?.push(...this.#wanted);
+		this.#wanted = [];
+	}
+
+	#emit(wanted: readonly Wanted[]): GeneratedModule {
 		const module = this.#engine.newModule();
-		for (const { slot, insn, modeKey } of this.#wanted) {
+		for (const { slot, key, insn, modeKey } of wanted) {
 			const ops = new InterpreterOps(module, modeKey);
 			ops.insn = insn;
 			meaningOf(insn)?.emit(ops);
-			module.add(slot, ops.finish(), `${insn.mnemonic} ${insn.opBytes} ${insn.row.id}`);
+			module.add(slot, ops.finish(), `${insn.mnemonic} ${insn.opBytes} ${insn.row.id}`, `${slot} ${insn.row.id} ${key}`);
 		}
-		this.#wanted = [];
-		module.instantiate();
+		return module;
+	}
+
+	/** From now on remembers what it makes, for `made`. */
+	remember(): void {
+		this.#made ??= [];
+	}
+
+	get madeCount(): number {
+		return this.#made?.length ?? 0;
+	}
+
+	/** All that has been made since `remember`, as one module for `adopt`. */
+	made(): Uint8Array {
+		return this.#emit(this.#made ?? []).bytes();
+	}
+
+	/** Takes in the handlers of a module that another factory made, into the slots that they had there. Nothing has been made or adopted in these yet. */
+	adopt(modules: readonly WebAssembly.Module[]): void {
+		const handlers = modules.flatMap((module) =>
+			Object.entries(this.#engine.exportsOf(module)).map(([exported, handler]) => {
+				const [slot, id, key] = exported.split(" ") as [string, string, string];
+				return { slot: Number(slot), id: Number(id), key: /^\d+$/.test(key) ? Number(key) : key, handler };
+			}),
+		);
+		this.#engine.claimSlots(handlers.map(({ slot }) => slot));
+		for (const { slot, id, key, handler } of handlers) {
+			this.#engine.table.set(slot, handler);
+			this.#slotsOf(id).set(key, slot);
+		}
+		this.#count += handlers.length;
 	}
 }
 

@@ -35,7 +35,9 @@ export const PATTERN_FLAG = {
 } as const;
 
 /** Number of a tree of patterns: what of a mode the same bytes may have other handlers for. */
-export const patternMode = (modeKey: number): number => modeKey & (MODE.codeMask | MODE.stack32 | MODE.flat);
+export const patternMode = (modeKey: number): number => modeKey & PATTERN_MODES;
+const PATTERN_MODES = MODE.codeMask | MODE.stack32 | MODE.flat;
+const ROOTS = DECODER + DECODER_FIELD.roots;
 
 /**
  * What has been learnt of decoding: trees over an instruction's bytes up to its displacement and immediate, whose leaves are its record.
@@ -56,6 +58,38 @@ export class Patterns {
 	/** Bytes that trees and patterns take. */
 	get usedBytes(): number {
 		return this.#next - PATTERNS;
+	}
+
+	/**
+	 * All that has been learnt, for `load`; a pattern names its handler by its slot. Most of it is zeros: words are written by runs, each behind how many
+	 * zeros are skipped and how many words follow.
+	 */
+	save(): Uint8Array {
+		const from = ROOTS >> 2;
+		const end = this.#next >> 2;
+		const words: number[] = [this.#next];
+		for (let word = from; word < end; ) {
+			const skipped = word;
+			while (word < end && this.#i32[word] === 0) word++;
+			const first = word;
+			while (word < end && this.#i32[word] !== 0) word++;
+			words.push(first - skipped, word - first, ...this.#i32.subarray(first, word));
+		}
+		return new Uint8Array(Int32Array.from(words).buffer);
+	}
+
+	/** Knows what another one knew, who itself has learnt nothing yet. */
+	load(saved: Uint8Array): void {
+		const words = new Int32Array(new Uint8Array(saved).buffer);
+		this.#next = words[0] as number;
+		let to = ROOTS >> 2;
+		for (let at = 1; at < words.length; ) {
+			to += words[at] as number;
+			const count = words[at + 1] as number;
+			this.#i32.set(words.subarray(at + 2, at + 2 + count), to);
+			to += count;
+			at += 2 + count;
+		}
 	}
 
 	/** Learns from an instruction whose bytes are at `at` of `code`, and for which `record` has been written. */
@@ -98,7 +132,7 @@ export class Patterns {
 	/** Word number of the entry that so many bytes lead to; nodes on the way are made. undefined: no room, or a shorter pattern is there. */
 	#entry(code: Uint8Array, at: number, count: number, modeKey: number): number | undefined {
 		const i32 = this.#i32;
-		let entry = ((DECODER + DECODER_FIELD.roots) >> 2) + patternMode(modeKey);
+		let entry = (ROOTS >> 2) + patternMode(modeKey);
 		for (let n = 0; n < count; n++) {
 			if (i32[entry] === UNKNOWN) {
 				const node = this.#allocate(NODE_BYTES);

@@ -1,7 +1,9 @@
 import { randomFillSync } from "node:crypto";
 import { performance } from "node:perf_hooks";
+import type { KeptCode } from "../../cpu/kept-code.ts";
 import type { Host, Sleep } from "../../vm/host.ts";
 import { sleepWith, type Waits } from "../../vm/sleep.ts";
+import { keptCode } from "./kept-code.ts";
 
 /** Below this a timer of Node's would come too late (it counts whole milliseconds): the thread itself waits instead. */
 const SHORTEST_TIMER_NS = 1_200_000;
@@ -24,6 +26,10 @@ export class NodeHost implements Host {
 			},
 			block: (delayNs) => void Atomics.wait(bell, 0, Atomics.load(bell, 0), delayNs / 1e6),
 		};
+	}
+
+	get keptCode(): KeptCode {
+		return keptCode();
 	}
 
 	nowNs(): number {

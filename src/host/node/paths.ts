@@ -14,7 +14,7 @@ export function dataDirectory(env: Environment = process.env): string {
 	return join(xdg(env, "XDG_DATA_HOME", ".local/share"), "basenji");
 }
 
-/** What can be fetched again: package lists. */
+/** What can be fetched or made again: package lists, our modules as Node understood them, generated code. */
 export function cacheDirectory(env: Environment = process.env): string {
 	return join(xdg(env, "XDG_CACHE_HOME", ".cache"), "basenji");
 }
