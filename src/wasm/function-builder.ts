@@ -165,6 +165,15 @@ export class FunctionBuilder extends ValueWriter {
 		this.code.u32(this.depth - label.depth);
 	}
 
+	/** As `brIf`, where the condition hardly ever holds. */
+	brIfRarely(label: Label, condition: Expr): void {
+		if (condition.op === OP.i32Const && condition.imm === 0) return;
+		this.emit(truth(condition));
+		this.#hint();
+		this.code.u8(OP.brIf);
+		this.code.u32(this.depth - label.depth);
+	}
+
 	brTable(labels: readonly Label[], otherwise: Label, index: Expr): void {
 		this.emit(index);
 		this.code.u8(OP.brTable);

@@ -33,8 +33,8 @@ import {
 import { defineCore } from "./registry.ts";
 
 /** Control word bits that must read PM = 1, PC = 11 (64 bits), RC = 00 (nearest) for the short way. */
-const SIMPLE_MASK = 0x0f20;
-const SIMPLE = 0x0320;
+export const SIMPLE_MASK = 0x0f20;
+export const SIMPLE = 0x0320;
 /** The same with PC = 10 (53 bits). */
 const SIMPLE_DOUBLE = 0x0220;
 

@@ -5,6 +5,7 @@ import type { Insn } from "../../x86/decode/insn.ts";
 import type { FlagKind } from "../state/flags.ts";
 import { at, EXIT, type FieldName } from "../state/layout.ts";
 import type { FlagSource, Width } from "./condition.ts";
+import type { Floats } from "./floats.ts";
 
 /** A general register: by number, or whatever the n-th operand names (the interpreter learns it at run time). */
 export type GprRef = { readonly index: number } | { readonly operand: number };
@@ -57,6 +58,8 @@ export abstract class CoreOps {
 	readonly isStack32: boolean;
 	/** Nothing looks at the flags between this instruction and one that sets them all: what they are need not be worked out. */
 	areFlagsDead = false;
+	/** x87 instructions in line, where the reading has them so. */
+	readonly floats: Floats | undefined = undefined;
 	protected readonly calls: Callables;
 	/** What is being committed takes effect only on one side of a branch. */
 	protected isConditional = false;

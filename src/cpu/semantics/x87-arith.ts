@@ -1,8 +1,9 @@
 /** Arithmetic and comparison (SDM Vol. 1 §8.3.5 to §8.3.6); the work is in core/f80-*.ts. */
 import { type Expr, i32, op } from "../../wasm/expr.ts";
+import type { FloatOperation, RealBytes } from "../emit/floats.ts";
 import type { Ops } from "../emit/ops.ts";
 import { define, type Meaning } from "./registry.ts";
-import { guardX87, record, stackIndex } from "./x87-state.ts";
+import { guardFloats, guardX87, knownStackIndex, record, stackIndex } from "./x87-state.ts";
 
 /** A memory operand, loaded before anything changes; integers sign-extended to 32 bits. */
 function source(o: Ops, n: number, isInteger: boolean): { value: Expr; suffix: "Double" | "Single" | "Int" } {
@@ -27,12 +28,37 @@ function arithmetic(name: string, pops: boolean, isInteger: boolean): Meaning {
 	};
 }
 
-for (const name of ["Add", "Sub", "Subr", "Mul", "Div", "Divr"]) {
+/** As `arithmetic`, in line where the reading has that. */
+function shortArithmetic(name: FloatOperation, pops: boolean): Meaning {
+	const whole = arithmetic(name, pops, false);
+	return (o) => {
+		const { floats } = o;
+		if (floats === undefined) {
+			whole(o);
+			return;
+		}
+		guardFloats(o);
+		if (o.isMem(0)) {
+			const { bytes } = o.insn.operands[0] as { bytes: RealBytes };
+			floats.computeWith(name, source(o, 0, false).value, bytes);
+			return;
+		}
+		record(o);
+		floats.compute(name, knownStackIndex(o, 0), knownStackIndex(o, 1), pops);
+	};
+}
+
+for (const name of ["Add", "Sub", "Subr", "Mul"] as const) {
+	const mnemonic = name.toUpperCase();
+	define(`F${mnemonic}`, shortArithmetic(name, false));
+	define(`F${mnemonic}P`, shortArithmetic(name, true));
+}
+for (const name of ["Div", "Divr"]) {
 	const mnemonic = name.toUpperCase();
 	define(`F${mnemonic}`, arithmetic(name, false, false));
 	define(`F${mnemonic}P`, arithmetic(name, true, false));
-	define(`FI${mnemonic}`, arithmetic(name, false, true));
 }
+for (const name of ["Add", "Sub", "Subr", "Mul", "Div", "Divr"]) define(`FI${name.toUpperCase()}`, arithmetic(name, false, true));
 
 function compare(isQuiet: boolean, pops: number, isInteger = false): Meaning {
 	return (o) => {
@@ -80,10 +106,23 @@ function plain(core: string, ...args: number[]): Meaning {
 	};
 }
 
+function sign(keep: number, flip: number): Meaning {
+	const whole = plain("x87Sign", keep, flip);
+	return (o) => {
+		if (o.floats === undefined) {
+			whole(o);
+			return;
+		}
+		guardFloats(o);
+		record(o);
+		o.floats.sign(keep, flip);
+	};
+}
+
 define("FTST", plain("x87Test", 0, 0));
 define("FXAM", plain("x87Examine"));
-define("FCHS", plain("x87Sign", 0xffff, 0x8000));
-define("FABS", plain("x87Sign", 0x7fff, 0));
+define("FCHS", sign(0xffff, 0x8000));
+define("FABS", sign(0x7fff, 0));
 define("FSQRT", plain("x87Sqrt"));
 define("FRNDINT", plain("x87RoundToInteger"));
 define("FSCALE", plain("x87Scale"));

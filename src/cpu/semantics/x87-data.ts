@@ -3,7 +3,7 @@ import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import type { ModifyPlace, Ops } from "../emit/ops.ts";
 import { at } from "../state/layout.ts";
 import { define, type Meaning } from "./registry.ts";
-import { guardX87, record, stackIndex } from "./x87-state.ts";
+import { guardFloats, guardX87, knownStackIndex, record, stackIndex } from "./x87-state.ts";
 
 /** `address` + delta, as address arithmetic of the instruction's address size has it. */
 export function addressPlus(o: Ops, address: Expr, delta: number | Expr): Expr {
@@ -23,21 +23,25 @@ function loadTen(o: Ops, address: Expr, core: string): void {
 }
 
 define("FLD", (o) => {
-	guardX87(o);
 	if (!o.isMem(0)) {
+		guardFloats(o);
 		record(o);
-		o.coreVoid("x87LoadRegister", o.cpu, stackIndex(o, 0));
+		if (o.floats === undefined) o.coreVoid("x87LoadRegister", o.cpu, stackIndex(o, 0));
+		else o.floats.loadRegister(knownStackIndex(o, 0));
 		return;
 	}
-	const address = o.address(0);
 	const bytes = (o.insn.operands[0] as { bytes: 4 | 8 | 10 }).bytes;
 	if (bytes === 10) {
-		loadTen(o, address, "x87Load");
+		guardX87(o);
+		loadTen(o, o.address(0), "x87Load");
 		return;
 	}
+	guardFloats(o);
+	const address = o.address(0);
 	const value = o.load({ operand: 0 }, address, bytes);
 	record(o, address);
-	o.coreVoid(bytes === 8 ? "x87LoadDouble" : "x87LoadSingle", o.cpu, value);
+	if (o.floats !== undefined) o.floats.load(value, bytes);
+	else o.coreVoid(bytes === 8 ? "x87LoadDouble" : "x87LoadSingle", o.cpu, value);
 });
 
 define("FILD", (o) => {
@@ -79,13 +83,23 @@ function storeTen(o: Ops, core: string): void {
 
 function storeReal(pops: boolean): Meaning {
 	return (o) => {
-		guardX87(o);
 		if (!o.isMem(0)) {
+			guardFloats(o);
 			record(o);
-			o.coreVoid("x87StoreRegister", o.cpu, stackIndex(o, 0), i32(pops ? 1 : 0));
+			if (o.floats === undefined) o.coreVoid("x87StoreRegister", o.cpu, stackIndex(o, 0), i32(pops ? 1 : 0));
+			else o.floats.storeRegister(knownStackIndex(o, 0), pops);
 			return;
 		}
 		const bytes = (o.insn.operands[0] as { bytes: 4 | 8 | 10 }).bytes;
+		if (bytes !== 10 && o.floats !== undefined) {
+			guardFloats(o);
+			const address = o.address(0);
+			const { host } = o.probe({ operand: 0 }, address, bytes);
+			record(o, address);
+			o.floats.store(host, bytes, pops);
+			return;
+		}
+		guardX87(o);
 		if (bytes === 10) storeTen(o, "x87Read");
 		else store(o, bytes === 8 ? "x87StoreDouble" : "x87StoreSingle", bytes, pops);
 	};
@@ -122,9 +136,10 @@ define("FBSTP", (o) => {
 });
 
 define("FXCH", (o) => {
-	guardX87(o);
+	guardFloats(o);
 	record(o);
-	o.coreVoid("x87Exchange", o.cpu, stackIndex(o, 1));
+	if (o.floats === undefined) o.coreVoid("x87Exchange", o.cpu, stackIndex(o, 1));
+	else o.floats.exchange(knownStackIndex(o, 1));
 });
 
 /** Condition codes 2 B, 4 E, 6 BE, 10 U (PF). */

@@ -1,5 +1,6 @@
 /** What every x87, MMX and SSE instruction asks first, and what x87 instructions leave behind about themselves. */
 import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
+import type { RegOperand } from "../../x86/decode/insn.ts";
 import type { Ops } from "../emit/ops.ts";
 import { at, type FieldName } from "../state/layout.ts";
 
@@ -31,6 +32,16 @@ export function releaseFloatError(o: Ops): void {
 
 /** Waiting x87 instructions: #NM by CR0.EM or CR0.TS, then #MF. */
 export function guardX87(o: Ops): void {
+	o.floats?.forget();
+	guardWaiting(o);
+}
+
+/** The same before an instruction that goes through `o.floats`, where there are such. */
+export function guardFloats(o: Ops): void {
+	if (o.floats?.mustGuard() ?? true) guardWaiting(o);
+}
+
+function guardWaiting(o: Ops): void {
 	o.f.if(op("i32Or", bits(o, "cr0", CR0_EM | CR0_TS), bits(o, "fsw", FSW_ES)), () => {
 		o.raiseIf(bits(o, "cr0", CR0_EM | CR0_TS), NM);
 		raisePending(o);
@@ -39,17 +50,20 @@ export function guardX87(o: Ops): void {
 
 /** Instructions that do not wait (FNINIT, FNSTSW …): #NM only. */
 export function guardX87NoWait(o: Ops): void {
+	o.floats?.forget();
 	o.raiseIf(bits(o, "cr0", CR0_EM | CR0_TS), NM);
 }
 
 /** FWAIT: #NM if both MP and TS are set, then #MF. */
 export function guardWait(o: Ops): void {
+	o.floats?.forget();
 	o.raiseIf(op("i32Eq", bits(o, "cr0", CR0_MP | CR0_TS), i32(CR0_MP | CR0_TS)), NM);
 	raisePending(o);
 }
 
 /** MMX instructions: #UD by CR0.EM, #NM by CR0.TS, then #MF. `enterMmx` comes after the last check that may fault. */
 export function guardMmx(o: Ops): void {
+	o.floats?.forget();
 	o.f.if(op("i32Or", bits(o, "cr0", CR0_EM | CR0_TS), bits(o, "fsw", FSW_ES)), () => {
 		o.raiseIf(bits(o, "cr0", CR0_EM), UD);
 		o.raiseIf(bits(o, "cr0", CR0_TS), NM);
@@ -76,6 +90,11 @@ export function guardSse(o: Ops): void {
 /** Number of the stack register that the n-th operand names. */
 export function stackIndex(o: Ops, n: number): Expr {
 	return o.insn.row.operands[n] === "ST0" ? i32(0) : o.index(n);
+}
+
+/** The same, where the reading has x87 instructions in line. */
+export function knownStackIndex(o: Ops, n: number): number {
+	return o.insn.row.operands[n] === "ST0" ? 0 : (o.insn.operands[n] as RegOperand).index;
 }
 
 /**

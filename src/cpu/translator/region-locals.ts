@@ -8,6 +8,7 @@ import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
 import type { FlagKind } from "../state/flags.ts";
 import { at, MODE, TLB_ENTRY } from "../state/layout.ts";
 import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
+import { RegionFloats } from "./region-floats.ts";
 import { copyState, type FlowState, type RegionUse } from "./region-flow.ts";
 import { ExitSites, type KnownFlags } from "./region-sites.ts";
 import { DISPLACEMENT } from "./templates.ts";
@@ -50,6 +51,7 @@ export abstract class RegionLocals extends Ops {
 	/** The places where the region leaves in the middle, by the number that it leaves with. */
 	readonly sites = new ExitSites();
 	protected readonly exitSite: number;
+	override readonly floats: RegionFloats;
 	protected readonly use: RegionUse;
 	protected readonly gprLocals: number[] = [];
 	readonly #xmmLocals = new Map<number, number>();
@@ -85,6 +87,7 @@ export abstract class RegionLocals extends Ops {
 		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
 		this.use = use;
 		this.state = { ...state };
+		this.floats = new RegionFloats(f, this.cpu, calls, () => this.leaveBehind());
 		const mode = modeKey & MODE.codeMask;
 		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
@@ -159,6 +162,7 @@ export abstract class RegionLocals extends Ops {
 		this.hasCarry = hasCarry;
 		copyState(state, this.state);
 		this.forgetAssured();
+		this.floats.forget();
 	}
 
 	/** What holds here, to be gone back to when other blocks have been emitted in between. */

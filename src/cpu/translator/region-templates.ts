@@ -77,6 +77,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 	#record(shape: Shape, key: number): void {
 		const usedStackPage = this.usesStackPage;
 		this.usesStackPage = false;
+		this.floats.hasForgotten = false;
 		this.isRecording = true;
 		this.looksAtFlags = this.needsDistinct = false;
 		this.#ending = undefined;
@@ -106,7 +107,8 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		const named = nameCallees(code, (index) => this.#calls.names[index] as string);
 		const known = this.effects.flags === "always" ? this.known : undefined;
 		const { needsDistinct, usesStackPage } = this;
-		shape.templates.set(key, { ...named, known, needsDistinct, usesStackPage, ending });
+		const forgetsFloats = this.floats.hasForgotten;
+		shape.templates.set(key, { ...named, known, needsDistinct, usesStackPage, forgetsFloats, ending });
 	}
 
 	/** What a block begins with. */
@@ -129,6 +131,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		this.f.replay(template.code, this);
 		this.applyEffects(effects, template.known);
 		this.usesStackPage ||= template.usesStackPage;
+		if (template.forgetsFloats) this.floats.forget();
 		this.isReplayed = true;
 		if (template.ending !== undefined) this.carryOn(template.ending);
 	}

@@ -33,6 +33,8 @@ export interface InsnTemplate {
 	/** It writes a register before it has read everything: its registers must all be different. */
 	readonly needsDistinct: boolean;
 	readonly usesStackPage: boolean;
+	/** It touches the x87's state by itself. */
+	readonly forgetsFloats: boolean;
 	readonly ending: Ending | undefined;
 }
 
