@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { DISK_FORMATS } from "../host/node/disk/attach.ts";
+import { DISK_FORMATS } from "../host/node/disk/disk-file.ts";
 import { parseSize } from "../vm/quantity.ts";
 import type { CheckOptions, CompactOptions, ConvertOptions, CreateOptions, FormatOptions, ResizeOptions } from "./disk-command.ts";
 import { option } from "./option.ts";

@@ -1,8 +1,6 @@
 import { Command } from "commander";
 import { RECIPES } from "../host/node/image/recipes.ts";
 import { addDisk } from "./disk-program.ts";
-import { doctor } from "./doctor.ts";
-import { buildImages, listImages, removeImages } from "./image-command.ts";
 import { addLab } from "./lab-program.ts";
 import { addNetOptions } from "./net-options.ts";
 import { option } from "./option.ts";
@@ -28,7 +26,7 @@ export function makeProgram(command: readonly string[], onExit: (code: number) =
 		.command("doctor")
 		.description("say what this host can do, and what it lacks")
 		.addOption(option("--json", "print JSON"))
-		.action(({ json }: { json?: boolean }) => onExit(doctor(json === true)));
+		.action(async ({ json }: { json?: boolean }) => onExit((await import("./doctor.ts")).doctor(json === true)));
 	return program;
 }
 
@@ -85,12 +83,13 @@ function withoutNone(serial: unknown): unknown {
 }
 
 function addImage(program: Command): void {
+	const images = () => import("./image-command.ts");
 	const image = program.command("image").description("guest images, made from Debian packages");
 	image
 		.command("ls")
 		.description("list images, those that could be built included")
 		.addOption(option("--json", "print JSON"))
-		.action(({ json }: { json?: boolean }) => listImages(json === true));
+		.action(async ({ json }: { json?: boolean }) => (await images()).listImages(json === true));
 	image
 		.command("build")
 		.description("build images, replacing older ones")
@@ -98,13 +97,13 @@ function addImage(program: Command): void {
 		.addOption(option("--include <packages>", "further packages for debian-full, separated by commas").argParser((text) => text.split(",")))
 		.addOption(option("--disk-size <size>", "size of debian-full's disk (4G)"))
 		.addOption(option("--json", "print JSON"))
-		.action((names: string[], parsed: { json?: boolean; include?: string[]; diskSize?: string }) =>
-			buildImages(names, { ...parsed, json: parsed.json === true }),
+		.action(async (names: string[], parsed: { json?: boolean; include?: string[]; diskSize?: string }) =>
+			(await images()).buildImages(names, { ...parsed, json: parsed.json === true }),
 		);
 	image
 		.command("rm")
 		.description("remove images")
 		.argument("<names...>", "which")
 		.addOption(option("--json", "print JSON"))
-		.action((names: string[], { json }: { json?: boolean }) => removeImages(names, json === true));
+		.action(async (names: string[], { json }: { json?: boolean }) => (await images()).removeImages(names, json === true));
 }

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from "commander";
-import { DISK_FORMATS, DISK_MODES, type DiskFormat, type DiskMode } from "../host/node/disk/attach.ts";
+import { DISK_FORMATS, DISK_MODES, type DiskFormat, type DiskMode } from "../host/node/disk/disk-file.ts";
 import { parseDuration } from "../vm/quantity.ts";
 import { UsageError } from "./failure.ts";
 import type { NetOptions } from "./net-options.ts";

@@ -1,8 +1,5 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { HostError } from "../host/node/host-error.ts";
-import { CpuProfiler } from "../host/node/profile/cpu-profile.ts";
-import { renderReport, reportOf } from "../host/node/profile/report.ts";
-import { SymbolTable } from "../host/node/profile/symbols.ts";
 import { UsageError } from "./failure.ts";
 import type { RunOptions } from "./run-options.ts";
 import { checkWritable } from "./run-stats.ts";
@@ -14,6 +11,11 @@ export async function beginProfile({ profile, symbols }: RunOptions): Promise<{ 
 		return undefined;
 	}
 	await checkWritable("--profile", profile);
+	const [{ CpuProfiler }, { renderReport, reportOf }, { SymbolTable }] = await Promise.all([
+		import("../host/node/profile/cpu-profile.ts"),
+		import("../host/node/profile/report.ts"),
+		import("../host/node/profile/symbols.ts"),
+	]);
 	const table = symbols === undefined ? undefined : SymbolTable.parse(await readText(symbols), symbols);
 	const profiler = new CpuProfiler();
 	await profiler.start();

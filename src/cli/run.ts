@@ -1,23 +1,19 @@
 import { readFile } from "node:fs/promises";
-import { ensureImage } from "../host/node/image/build.ts";
-import { commandArchive } from "../host/node/image/initramfs.ts";
 import { DEFAULT_IMAGE, findRecipe } from "../host/node/image/recipes.ts";
 import { imageFile, type StoredImage } from "../host/node/image/store.ts";
 import { createMachine, type NodeMachineOptions } from "../host/node/machine.ts";
-import { UserNetwork } from "../host/node/net/user-network.ts";
+import type { UserNetwork } from "../host/node/net/user-network.ts";
 import { progressOn } from "../host/node/progress.ts";
 import { readConfig } from "../vm/config.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { MachineExit } from "../vm/machine-face.ts";
 import { LONGEST_TIMER_MS } from "../vm/sleep.ts";
-import { endDisks } from "./disk-end.ts";
 import { EXIT_OURS, EXIT_TIMEOUT, UsageError } from "./failure.ts";
 import { networkOf } from "./net-options.ts";
 import { sayDeviceErrors, sayResets } from "./notices.ts";
 import type { RunOptions, SerialTarget } from "./run-options.ts";
 import { beginProfile } from "./run-profile.ts";
 import { checkWritable, writeStats } from "./run-stats.ts";
-import { scratchDisk } from "./scratch-disk.ts";
 import { connectSerial, type SerialEndpoint } from "./serial-endpoints.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -47,7 +43,7 @@ export async function run(request: RunRequest): Promise<number> {
 	const purpose = purposeOf(request);
 	if (options.stats !== undefined) await checkWritable("--stats", options.stats);
 	const profile = await beginProfile(options);
-	const network = openNetwork(options);
+	const network = await openNetwork(options);
 	const machine = await createMachine({
 		...(await machineOptions(request, purpose)),
 		...(network === undefined ? {} : { nics: [network.nic] }),
@@ -76,7 +72,7 @@ export async function run(request: RunRequest): Promise<number> {
 		clearTimeout(timer);
 		terminal?.close();
 		// After a failure of ours nothing is decided: the layers stay.
-		if (exit.reason !== "failed") await endDisks(options.disk);
+		if (exit.reason !== "failed" && options.disk.length > 0) await (await import("./disk-end.ts")).endDisks(options.disk);
 		if (options.stats !== undefined) await writeStats(options.stats, machine, exit);
 		await profile?.end();
 		return exitCode(exit, verdict, purpose, options);
@@ -90,9 +86,10 @@ export async function run(request: RunRequest): Promise<number> {
 }
 
 /** Rules are checked here, before anything is downloaded. What policy keeps in is told once for each protocol and place. */
-function openNetwork(options: RunOptions): UserNetwork | undefined {
+async function openNetwork(options: RunOptions): Promise<UserNetwork | undefined> {
 	const network = networkOf(options);
 	if (network === undefined) return undefined;
+	const { UserNetwork } = await import("../host/node/net/user-network.ts");
 	const told = new Set<string>();
 	return new UserNetwork({
 		...network,
@@ -159,6 +156,7 @@ async function machineOptions({ image, command, options }: RunRequest, purpose: 
 		return { ...common, kernel: options.kernel, initrd: options.initrd, append: options.append ?? "", disks: options.disk };
 	// What is wrong with the options is said before anything is downloaded.
 	readConfig({ ...common, kernel: new Uint8Array(1) });
+	const { ensureImage } = await import("../host/node/image/build.ts");
 	const stored = await ensureImage(findRecipe(image ?? DEFAULT_IMAGE), { progress: progressOn(process.stderr) });
 	const disks: NonNullable<NodeMachineOptions["disks"]> = [
 		...stored.manifest.disks.map((disk) => ({ path: imageFile(stored, disk.file), mode: "nonpersistent" as const })),
@@ -170,12 +168,13 @@ async function machineOptions({ image, command, options }: RunRequest, purpose: 
 		kernel: imageFile(stored, stored.manifest.kernel),
 		initrd: purpose === "command" ? await withCommand(stored, command) : imageFile(stored, stored.manifest.initrd),
 		append: appendText(stored, purpose, options),
-		disks: purpose === "check" && disks.length === 0 ? [{ disk: scratchDisk() }] : disks,
+		disks: purpose === "check" && disks.length === 0 ? [{ disk: (await import("./scratch-disk.ts")).scratchDisk() }] : disks,
 	};
 }
 
 async function withCommand(image: StoredImage, command: readonly string[]): Promise<Uint8Array> {
 	if (!image.manifest.isSelfChecking) throw new UsageError(`image ${image.manifest.name} takes no command; its console is where to type`);
+	const { commandArchive } = await import("../host/node/image/initramfs.ts");
 	const initrd = await readFile(imageFile(image, image.manifest.initrd));
 	// The kernel takes an uncompressed archive for one only where it begins at a multiple of four (Linux, init/initramfs.c).
 	return Buffer.concat([initrd, new Uint8Array(-initrd.length & 3), commandArchive(command)]);

@@ -10,7 +10,7 @@ import type { Sleep } from "./host.ts";
 import { type MachineExit, MachineFace } from "./machine-face.ts";
 import type { Pacemaker } from "./pace.ts";
 import { Runner } from "./runner.ts";
-import { MachineSnapshots, type RestoreOptions, type SnapshotOptions, type SnapshotParts, type TakenSnapshot } from "./snapshot.ts";
+import type { MachineSnapshots, RestoreOptions, SnapshotOptions, SnapshotParts, TakenSnapshot } from "./snapshot.ts";
 
 export interface MachineStats {
 	readonly engine: string;
@@ -204,7 +204,7 @@ export class Machine extends MachineFace implements AsyncDisposable {
 	}
 
 	#openSnapshots(): Promise<MachineSnapshots> {
-		this.#snapshots ??= MachineSnapshots.open(this.#parts);
+		this.#snapshots ??= import("./snapshot.ts").then(({ MachineSnapshots }) => MachineSnapshots.open(this.#parts));
 		return this.#snapshots;
 	}
 

@@ -1,18 +1,16 @@
 import { readFile, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
 import type { Disk } from "../../disk/disk.ts";
-import { SnapshotTree } from "../../snapshot/tree.ts";
+import type { SnapshotTree } from "../../snapshot/tree.ts";
 import { type MachineConfig, type MachineOptions, readConfig } from "../../vm/config.ts";
 import { assembleMachine } from "../../vm/create.ts";
 import { MachineError } from "../../vm/error.ts";
 import type { Machine as CoreMachine } from "../../vm/machine.ts";
 import { formatSize } from "../../vm/quantity.ts";
-import { type DiskFile, openDisk } from "./disk/attach.ts";
+import type { DiskFile } from "./disk/disk-file.ts";
 import { NodeHost } from "./host.ts";
 import { HostError } from "./host-error.ts";
-import { UserNetwork, type UserNetworkOptions } from "./net/user-network.ts";
-import { layerOver, openLayered } from "./snapshot/disks.ts";
-import { NodeSnapshotFolder } from "./snapshot/folder.ts";
+import type { UserNetworkOptions } from "./net/user-network.ts";
 import { putCompilersBehind, tuneWebAssembly } from "./wasm-tuning.ts";
 
 /** As the core's options, but kernel, initrd and bios may be paths, and disks may be files. */
@@ -56,9 +54,11 @@ export async function createMachine(options: NodeMachineOptions): Promise<CoreMa
 	checkHostMemory(config.memory);
 	const opened: Disk[] = [];
 	let tree: SnapshotTree | undefined;
-	const network = net === undefined ? undefined : new UserNetwork({ ...net, name: rest.name ?? "machine" });
+	// What most machines do not have is loaded for those that do: it would be a fifth of every start.
+	const network =
+		net === undefined ? undefined : new (await import("./net/user-network.ts")).UserNetwork({ ...net, name: rest.name ?? "machine" });
 	try {
-		tree = typeof snapshots === "string" ? await SnapshotTree.open(await NodeSnapshotFolder.open(snapshots)) : snapshots;
+		tree = typeof snapshots === "string" ? await openTree(snapshots) : snapshots;
 		if (restore !== undefined && tree === undefined)
 			throw new MachineError("config", "restore: there is no folder of snapshots to take it from");
 		const attached: { disk: Disk; bus: "virtio" | "ide"; isIndependent: boolean }[] = [];
@@ -91,6 +91,11 @@ function engineOfEnvironment(env: Readonly<Record<string, string | undefined>>):
 	};
 }
 
+async function openTree(folder: string): Promise<SnapshotTree> {
+	const [{ SnapshotTree }, { NodeSnapshotFolder }] = await Promise.all([import("../../snapshot/tree.ts"), import("./snapshot/folder.ts")]);
+	return SnapshotTree.open(await NodeSnapshotFolder.open(folder));
+}
+
 /** A disk so that the machine's snapshots can put it back, where that is possible. */
 async function openAttached(
 	spec: { readonly disk: Disk } | DiskFile,
@@ -98,8 +103,11 @@ async function openAttached(
 	tree: SnapshotTree | undefined,
 	isIndependent: boolean,
 ): Promise<Disk> {
-	if ("disk" in spec) return isIndependent || tree === undefined ? spec.disk : layerOver(spec.disk, index, tree.folder);
+	if ("disk" in spec && (isIndependent || tree === undefined)) return spec.disk;
+	const { layerOver, openLayered } = await import("./snapshot/disks.ts");
+	if ("disk" in spec) return layerOver(spec.disk, index, tree?.folder);
 	if (tree !== undefined) return openLayered(spec, index, tree.folder);
+	const { openDisk } = await import("./disk/attach.ts");
 	const disk = await openDisk(spec);
 	return spec.mode === "nonpersistent" ? layerOver(disk, index, undefined) : disk;
 }
