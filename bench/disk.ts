@@ -104,7 +104,7 @@ const COMMANDS: Readonly<Record<string, (guest: Guest, disk: string) => readonly
 	],
 	basenji: ({ kernel, initrd, append }, disk) => [
 		...[process.execPath, ...options.node.split(",").filter((flag) => flag !== "")],
-		...[fileURLToPath(new URL("../src/cli/main.ts", import.meta.url)), "run", "--memory", `${MEMORY_MIB}M`, "--disk", disk],
+		...[fileURLToPath(new URL("../src/cli/basenji.js", import.meta.url)), "run", "--memory", `${MEMORY_MIB}M`, "--disk", disk],
 		...["--kernel", kernel, "--initrd", initrd, "--append", append, "--serial", "stdio"],
 		...(options.stats === undefined ? [] : ["--stats", options.stats]),
 	],

@@ -196,7 +196,7 @@ function v86(): Engine {
 function basenji(bits: Bits, engine: string): Engine {
 	const name = engine === "auto" ? "Basenji" : `Basenji ${engine}`;
 	return new Emulator(name, bits, undefined, (guest) => [
-		...[process.execPath, local("../src/cli/main.ts"), "run", "--engine", engine, "--memory", `${guest.memoryMib}M`],
+		...[process.execPath, local("../src/cli/basenji.js"), "run", "--engine", engine, "--memory", `${guest.memoryMib}M`],
 		...["--kernel", guest.kernel, "--initrd", guest.initrd, "--append", guest.append, "--serial", "stdio"],
 		...(guest.disk === undefined ? [] : ["--disk", `${guest.disk},format=raw,mode=nonpersistent`]),
 	]);

@@ -6,7 +6,7 @@ import { MachineError } from "../vm/error.ts";
 import { describeFailure, UsageError } from "./failure.ts";
 import { parseDisk, parseSerial, parseTimeout } from "./run-options.ts";
 
-const main = fileURLToPath(new URL("main.ts", import.meta.url));
+const main = fileURLToPath(new URL("basenji.js", import.meta.url));
 
 function basenji(args: readonly string[], env: Record<string, string> = {}): { code: number | null; stdout: string; stderr: string } {
 	const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", env: { ...process.env, ...env } });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 
-const main = fileURLToPath(new URL("main.ts", import.meta.url));
+const main = fileURLToPath(new URL("basenji.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "basenji-disk-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 
-const main = fileURLToPath(new URL("main.ts", import.meta.url));
+const main = fileURLToPath(new URL("basenji.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "basenji-lab-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

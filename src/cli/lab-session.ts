@@ -88,7 +88,7 @@ async function run(folder: SessionFolder, options: UpOptions): Promise<void> {
 async function detach(folder: SessionFolder, options: UpOptions): Promise<number> {
 	folder.claim();
 	const log = openSync(folder.path("log"), "w");
-	const main = fileURLToPath(new URL("main.ts", import.meta.url));
+	const main = fileURLToPath(new URL("basenji.js", import.meta.url));
 	const words = ["lab", "up", "--file", options.file, "--clock", options.clock, ...(options.nodes ?? [])];
 	folder.remove();
 	const child = spawn(process.execPath, [main, ...words], { detached: true, stdio: ["ignore", log, log] });

@@ -106,7 +106,7 @@ export async function startHome(name: string, options: Json): Promise<void> {
 /** Starts the process that runs a machine, and waits until the machine runs. @throws HostError with what it had to say */
 export async function launch(home: MachineHome): Promise<void> {
 	const log = openSync(home.log, "w", 0o600);
-	const main = fileURLToPath(new URL("./main.ts", import.meta.url));
+	const main = fileURLToPath(new URL("./basenji.js", import.meta.url));
 	const child = spawn(process.execPath, [main, "host-machine", home.name], { detached: true, stdio: ["ignore", log, log] });
 	let hasEnded = false;
 	child.on("exit", () => {

@@ -84,7 +84,7 @@ const startMs = performance.now();
 const guest = spawnSync(
 	process.execPath,
 	[
-		fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url)),
+		fileURLToPath(new URL("../../src/cli/basenji.js", import.meta.url)),
 		...["run", "--kernel", imageFile(image, image.manifest.kernel), "--initrd", initrdPath, "--append", image.manifest.append],
 		...["--disk", diskPath, "--memory", options.memory, "--engine", options.engine, "--timeout", `${options.seconds}s`],
 	],

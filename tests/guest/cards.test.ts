@@ -14,7 +14,7 @@ import { NIC_MODELS } from "../../src/vm/config.ts";
 import { imageOrReason } from "./images.ts";
 import { initrdWith } from "./overlay.ts";
 
-const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+const main = fileURLToPath(new URL("../../src/cli/basenji.js", import.meta.url));
 const DELAY_NS = 5e6;
 /** An echo of 56 bytes and its answer at 10 Mbit/s, each with 42 bytes of headers and 24 of Ethernet's own, and both delays. */
 const RTT_MS = 2 * ((98 + 24) * 8e-4 + DELAY_NS / 1e6);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pvhKernel } from "../board/pvh-kernel.ts";
 
-const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+const main = fileURLToPath(new URL("../../src/cli/basenji.js", import.meta.url));
 const ENTRY = 0x10_0000;
 
 /** Eight bits a character, then each as soon as the port has sent the one before (16550: LCR, LSR, THR). */

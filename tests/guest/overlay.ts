@@ -8,7 +8,7 @@ import { CpioWriter } from "../../src/host/node/image/cpio.ts";
 import { commandArchive } from "../../src/host/node/image/initramfs.ts";
 import { collectModules } from "../../src/host/node/image/modules.ts";
 import { imageFile, type StoredImage } from "../../src/host/node/image/store.ts";
-import { cacheDirectory } from "../../src/host/node/paths.ts";
+import { cacheDirectory } from "../../src/host/node/paths.js";
 import { silentProgress } from "../../src/host/node/progress.ts";
 
 /** What a guest of ours is to have besides its own files: programs of this host, kernel modules, files, a script. */

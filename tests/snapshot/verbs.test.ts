@@ -9,7 +9,7 @@ import type { SnapshotInfo } from "../../src/snapshot/tree.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "basenji-cli-"));
 afterAll(() => rm(folder, { recursive: true, force: true }));
-const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
+const main = fileURLToPath(new URL("../../src/cli/basenji.js", import.meta.url));
 
 function basenji(...args: string[]) {
 	const env = { ...process.env, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: join(folder, "run") };

@@ -7,5 +7,5 @@ export * from "./image/recipes.ts";
 export * from "./image/store.ts";
 export * from "./lab/index.ts";
 export { createMachine, Machine, type NodeMachineOptions } from "./machine.ts";
-export * from "./paths.ts";
+export * from "./paths.js";
 export * from "./progress.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { threadId } from "node:worker_threads";
 import type { KeptCode } from "../../cpu/kept-code.ts";
-import { cacheDirectory } from "./paths.ts";
+import { cacheDirectory } from "./paths.js";
 
 /** All that generated code is made from: `cpu` and what it may import (its tsconfig.json). */
 export const CODE_SOURCES = ["base", "x86", "wasm", "machine", "cpu"] as const;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runTool } from "../command.ts";
 import { HostError } from "../host-error.ts";
-import { cacheDirectory } from "../paths.ts";
+import { cacheDirectory } from "../paths.js";
 import type { Progress } from "../progress.ts";
 
 export type DebianArchitecture = "amd64" | "i386";

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { HostError } from "../host-error.ts";
-import { dataDirectory } from "../paths.ts";
+import { dataDirectory } from "../paths.js";
 
 export const MANIFEST_VERSION = 1;
 

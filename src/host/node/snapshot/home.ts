@@ -9,7 +9,7 @@ import { SnapshotTree } from "../../../snapshot/tree.ts";
 import type { DiskFile } from "../disk/attach.ts";
 import { HostError } from "../host-error.ts";
 import type { NodeMachineOptions } from "../machine.ts";
-import { dataDirectory } from "../paths.ts";
+import { dataDirectory } from "../paths.js";
 import { NodeSnapshotFolder, writeRecord } from "./folder.ts";
 
 const FORMAT = "basenji-machine";
