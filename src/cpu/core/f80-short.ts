@@ -2,7 +2,7 @@
  * The short way through 80-bit arithmetic, for regions to have in line: operands that are normal or zero, 64 bits of precision rounded to
  * nearest, the precision exception masked. Whatever else it meets branches to `otherwise`, with nothing changed.
  */
-import { type Expr, i32, i64, select } from "../../wasm/expr.ts";
+import { type Expr, i32, i64 } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import {
 	add,
@@ -50,20 +50,42 @@ const unlessEdge = (se: Expr): Expr => and(add(se, 1), EXP_MAX - 1);
 
 /** What a double holds. */
 export function shortDouble(f: FunctionBuilder, otherwise: Label, bits: Expr, to: Place): void {
-	const e = f.let(and(narrow(shr(bits, 52)), 0x7ff));
-	const isNormal = ne(e, 0);
-	f.set(to.mantissa, or(shl(bits, 11), shl(wide(isNormal), 63)));
-	f.set(to.se, or(and(narrow(shr(bits, 48)), SIGN), select(isNormal, add(e, BIAS - 1023), e)));
-	f.brIfRarely(otherwise, or(eq(e, 0x7ff), gtS(f.get(to.mantissa), 0)));
+	const exponent = f.let(and(narrow(shr(bits, 52)), 0x7ff));
+	const sign = and(narrow(shr(bits, 48)), SIGN);
+	widen(f, otherwise, { exponent, sign, max: 0x7ff, bias: 1023, fraction: shl(bits, 11), magnitude: shl(bits, 1) }, to);
 }
 
 /** What a single holds. */
 export function shortSingle(f: FunctionBuilder, otherwise: Label, bits: Expr, to: Place): void {
-	const e = f.let(and(shr(bits, 23), 0xff));
-	const isNormal = ne(e, 0);
-	f.set(to.mantissa, or(shl(wide(bits), 40), shl(wide(isNormal), 63)));
-	f.set(to.se, or(and(shr(bits, 16), SIGN), select(isNormal, add(e, BIAS - 127), e)));
-	f.brIfRarely(otherwise, or(eq(e, 0xff), gtS(f.get(to.mantissa), 0)));
+	const exponent = f.let(and(shr(bits, 23), 0xff));
+	const sign = and(shr(bits, 16), SIGN);
+	widen(f, otherwise, { exponent, sign, max: 0xff, bias: 127, fraction: shl(wide(bits), 40), magnitude: shl(bits, 1) }, to);
+}
+
+interface Parts {
+	readonly exponent: Expr;
+	readonly sign: Expr;
+	readonly max: number;
+	readonly bias: number;
+	/** The fraction below the integer bit's place; that is to be set. */
+	readonly fraction: Expr;
+	/** 0 for a zero. */
+	readonly magnitude: Expr;
+}
+
+function widen(f: FunctionBuilder, otherwise: Label, { exponent, sign, max, bias, fraction, magnitude }: Parts, to: Place): void {
+	f.ifRarely(
+		eqz(and(add(exponent, 1), max - 1)),
+		() => {
+			f.brIf(otherwise, ne(magnitude, 0));
+			f.set(to.mantissa, i64(0));
+			f.set(to.se, sign);
+		},
+		() => {
+			f.set(to.mantissa, or(fraction, TOP_BIT));
+			f.set(to.se, or(sign, add(exponent, BIAS - bias)));
+		},
+	);
 }
 
 /** Branches unless the operand is normal or zero. */
@@ -77,7 +99,8 @@ function unlessShort(f: FunctionBuilder, otherwise: Label, { se, mantissa, isSho
 function round(f: FunctionBuilder, otherwise: Label, sign: Expr, exponent: Expr, hi: Expr, lo: Expr, to: Place): Expr {
 	const up = f.let(gtU(lo, sub(i64(TOP_BIT), and(hi, 1))));
 	const rounded = f.let(add(hi, wide(up)));
-	f.brIfRarely(otherwise, or(geU(sub(exponent, 1), EXP_MAX - 2), eqz(rounded)));
+	f.brIfRarely(otherwise, geU(sub(exponent, 1), EXP_MAX - 2));
+	f.brIfRarely(otherwise, eqz(rounded));
 	f.set(to.mantissa, rounded);
 	f.set(to.se, or(sign, exponent));
 	return f.let(or(shl(ne(lo, 0), 5), shl(up, 9)));
@@ -125,11 +148,15 @@ export function shortSum(f: FunctionBuilder, otherwise: Label, a: Operand, b: Op
 	const exponent = f.temporary("i32");
 	const hi = f.temporary("i64");
 	const lo = f.temporary("i64");
-	f.brIfRarely(otherwise, or(eqz(unlessEdge(first)), geS(large, 0)));
+	f.brIfRarely(otherwise, eqz(unlessEdge(first)));
+	f.brIfRarely(otherwise, geS(large, 0));
 	f.ifRarely(
 		geS(small, 0),
-		() => f.brIfRarely(otherwise, or(ne(small, 0), ne(first, distance))),
-		() => f.brIfRarely(otherwise, or(geU(distance, 64), eq(first, distance))),
+		() => f.brIf(otherwise, or(ne(small, 0), ne(first, distance))),
+		() => {
+			f.brIfRarely(otherwise, geU(distance, 64));
+			f.brIfRarely(otherwise, eq(first, distance));
+		},
 	);
 	f.set(sign, and(xor(a.se, and(signs, swap)), SIGN));
 	f.set(exponent, first);

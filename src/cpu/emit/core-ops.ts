@@ -60,7 +60,7 @@ export abstract class CoreOps {
 	areFlagsDead = false;
 	/** x87 instructions in line, where the reading has them so. */
 	readonly floats: Floats | undefined = undefined;
-	protected readonly calls: Callables;
+	readonly calls: Callables;
 	/** What is being committed takes effect only on one side of a branch. */
 	protected isConditional = false;
 	/** An instruction that would modify anything but plain RAM within a page is run by single step. */

@@ -1,5 +1,11 @@
 import type { Expr } from "../../wasm/expr.ts";
 
+/** What goes through `Floats`, but for operands of other sizes. */
+export const FLOATS: ReadonlySet<string> = new Set([
+	...["FLD", "FST", "FSTP", "FXCH", "FCHS", "FABS"],
+	...["FADD", "FADDP", "FSUB", "FSUBP", "FSUBR", "FSUBRP", "FMUL", "FMULP"],
+]);
+
 /** Operations that have a short way, as the core's names have them. */
 export type FloatOperation = "Add" | "Sub" | "Subr" | "Mul";
 export type RealBytes = 4 | 8;
@@ -11,8 +17,12 @@ export type RealBytes = 4 | 8;
 export interface Floats {
 	/** Whether the instruction must ask for CR0 and pending exceptions; asking is promising to do so. */
 	mustGuard(): boolean;
+	/** The instruction goes this way: it has asked, or need not. */
+	readonly isGuarded: boolean;
 	/** Somebody else is about to touch the x87's state. */
 	forget(): void;
+	/** The instruction's whereabouts, with the address of its memory operand, as `record` in semantics/x87-state.ts notes them. */
+	record(address?: Expr): void;
 	/** FLD of a single's or double's bits. */
 	load(bits: Expr, bytes: RealBytes): void;
 	/** FLD ST(i). */

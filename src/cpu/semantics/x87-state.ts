@@ -102,6 +102,10 @@ export function knownStackIndex(o: Ops, n: number): number {
  * `address`: offset of its memory operand. FOP: the opcode's low three bits and the ModRM byte (§8.1.9).
  */
 export function record(o: Ops, address?: Expr): void {
+	if (o.floats?.isGuarded) {
+		o.floats.record(address);
+		return;
+	}
 	const rip = o.rip();
 	o.setField64("fip", rip.type === "i64" ? rip : op("i64ExtendI32U", rip));
 	o.setField32("fop", op("i32Or", i32((o.insn.row.opcode & 7) << 8), o.modrm()));

@@ -233,6 +233,7 @@ class RegionEmitter {
 			this.#check(shape);
 			if (ops.isEnded) return;
 		}
+		ops.floats.flush();
 		this.#flagsAfter[block.order] = ops.knowledge;
 		this.#go(block, block.fallThrough as number);
 	}

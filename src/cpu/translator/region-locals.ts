@@ -87,7 +87,6 @@ export abstract class RegionLocals extends Ops {
 		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
 		this.use = use;
 		this.state = { ...state };
-		this.floats = new RegionFloats(f, this.cpu, calls, () => this.leaveBehind());
 		const mode = modeKey & MODE.codeMask;
 		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
@@ -105,6 +104,7 @@ export abstract class RegionLocals extends Ops {
 		this.cc32 = this.registerType === "i64" ? inputs("i32") : this.cc;
 		this.keptCarry = f.register("i32");
 		this.turned = f.register("i32");
+		this.floats = new RegionFloats(this);
 		this.#stackPage = { tag: f.local(this.registerType), addend: f.local("i32") };
 		f.provideTemporaries("i32", 8);
 		f.provideTemporaries("i64", 6);
@@ -162,7 +162,7 @@ export abstract class RegionLocals extends Ops {
 		this.hasCarry = hasCarry;
 		copyState(state, this.state);
 		this.forgetAssured();
-		this.floats.forget();
+		this.floats.startBlock();
 	}
 
 	/** What holds here, to be gone back to when other blocks have been emitted in between. */

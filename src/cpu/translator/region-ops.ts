@@ -216,6 +216,7 @@ export class RegionOps extends RegionTemplates {
 	// ---- leaving ----
 
 	protected exitFault(): void {
+		this.floats.copyOut();
 		this.leave(EXIT.fault);
 	}
 
@@ -226,15 +227,27 @@ export class RegionOps extends RegionTemplates {
 	}
 
 	protected override failIf(condition: Expr): void {
-		this.f.brOutIf(this.#wayToFail, condition);
+		this.#goOutIf(this.#wayToFail, condition);
 	}
 
 	protected override stepIf(condition: Expr): void {
 		const way = this.prepareLeaving(EXIT.single);
-		this.f.brOutIf(way, condition);
+		this.#goOutIf(way, condition);
+	}
+
+	#goOutIf(way: number, condition: Expr): void {
+		if (!this.floats.isOpen) {
+			this.f.brOutIf(way, condition);
+			return;
+		}
+		this.f.ifRarely(condition, () => {
+			this.floats.copyOut();
+			this.f.brOut(way);
+		});
 	}
 
 	protected exitSingle(): void {
+		this.floats.copyOut();
 		this.leave(EXIT.single);
 	}
 

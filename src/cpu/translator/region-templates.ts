@@ -2,6 +2,7 @@ import { i32, op, varying } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Filling, Template } from "../../wasm/template.ts";
 import type { MemOperand, RegOperand } from "../../x86/decode/insn.ts";
+import { FLOATS } from "../emit/floats.ts";
 import type { Callables } from "../emit/ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import { EXIT } from "../state/layout.ts";
@@ -57,6 +58,8 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 	/** Emits an instruction, by its template if there is one. */
 	emitInsn(shape: Shape): void {
 		this.isReplayed = false;
+		// What goes on only among registers cannot leave.
+		if (this.floats.isOpen && shape.flagUse === "sees" && !FLOATS.has(this.insn.mnemonic)) this.floats.flush();
 		const form = !shape.looksAtFlags ? 0 : this.hasCarry ? FORM_WITH_CARRY : formOf(this.known);
 		const key = templateKey(this.insn, this.areFlagsDead, form);
 		if (key >= 0) {
@@ -131,7 +134,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 		this.f.replay(template.code, this);
 		this.applyEffects(effects, template.known);
 		this.usesStackPage ||= template.usesStackPage;
-		if (template.forgetsFloats) this.floats.forget();
+		if (template.forgetsFloats) this.floats.startBlock();
 		this.isReplayed = true;
 		if (template.ending !== undefined) this.carryOn(template.ending);
 	}
