@@ -1,3 +1,5 @@
+import { PAGE_BYTES } from "../../base/units.ts";
+import { GuestMemory } from "../../machine/memory.ts";
 import { i32 } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { decode } from "../../x86/decode/decode.ts";
@@ -29,7 +31,7 @@ export class X87Fixture {
 	readonly #end: number;
 
 	constructor() {
-		const memory = new WebAssembly.Memory({ initial: 32, maximum: 32, shared: true });
+		const { memory } = new GuestMemory(PAGE_BYTES);
 		this.view = new DataView(memory.buffer);
 		this.bytes = new Uint8Array(memory.buffer);
 		// Memory that the TLB does not let through is read and written here: a probe says "nowhere", a load finds the page.

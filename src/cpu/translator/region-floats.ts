@@ -67,6 +67,8 @@ export class RegionFloats implements Floats {
 	// What is known at this point of the block.
 	isGuarded = false;
 	#isOpen = false;
+	/** The state block does not know everything. */
+	hasNews = false;
 	#hasControl = false;
 	#isC1Clear = false;
 	#isStatusDirty = false;
@@ -98,6 +100,7 @@ export class RegionFloats implements Floats {
 	/** Nothing is known, and the state block knows everything. */
 	startBlock(): void {
 		this.isGuarded = this.#isOpen = this.#hasControl = this.#isC1Clear = this.#isStatusDirty = this.#isPointerDirty = false;
+		this.hasNews = false;
 		this.#delta = this.#deltaStored = 0;
 		this.#last = undefined;
 		for (const register of this.#registers) {
@@ -106,17 +109,13 @@ export class RegionFloats implements Floats {
 		}
 	}
 
-	/** The state block may not know everything. */
-	get isOpen(): boolean {
-		return this.#isOpen;
-	}
-
 	// ---- the state block ----
 
 	/** Tells the state block everything. */
 	flush(): void {
-		if (!this.#isOpen) return;
+		if (!this.hasNews) return;
 		this.copyOut();
+		this.hasNews = false;
 		this.#isStatusDirty = this.#isPointerDirty = false;
 		this.#deltaStored = this.#delta;
 		this.#last = undefined;
@@ -129,7 +128,7 @@ export class RegionFloats implements Floats {
 
 	/** The same on a way that leaves or comes back: what is known stays as it is on the others. */
 	copyOut(): void {
-		if (!this.#isOpen) return;
+		if (!this.hasNews) return;
 		const f = this.#f;
 		for (const register of this.#registers) {
 			if (!register.isDirty) continue;
@@ -220,6 +219,7 @@ export class RegionFloats implements Floats {
 
 	record(address?: Expr): void {
 		this.#open();
+		this.hasNews = true;
 		const { delta, insn } = this.#host;
 		this.#last = { delta, opcode: lastOpcode(insn) };
 		if (address === undefined) return;

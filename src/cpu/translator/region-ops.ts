@@ -236,7 +236,7 @@ export class RegionOps extends RegionTemplates {
 	}
 
 	#goOutIf(way: number, condition: Expr): void {
-		if (!this.floats.isOpen) {
+		if (!this.floats.hasNews) {
 			this.f.brOutIf(way, condition);
 			return;
 		}

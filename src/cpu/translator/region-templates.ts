@@ -59,7 +59,7 @@ export abstract class RegionTemplates extends RegionFlags implements Filling {
 	emitInsn(shape: Shape): void {
 		this.isReplayed = false;
 		// What goes on only among registers cannot leave.
-		if (this.floats.isOpen && shape.flagUse === "sees" && !FLOATS.has(this.insn.mnemonic)) this.floats.flush();
+		if (this.floats.hasNews && shape.flagUse === "sees" && !FLOATS.has(this.insn.mnemonic)) this.floats.flush();
 		const form = !shape.looksAtFlags ? 0 : this.hasCarry ? FORM_WITH_CARRY : formOf(this.known);
 		const key = templateKey(this.insn, this.areFlagsDead, form);
 		if (key >= 0) {
