@@ -55,11 +55,14 @@ export class Learning {
 
 	/** Keeps what has been learnt since, if that is worth it. */
 	keep(): void {
-		if (this.#handlers.madeCount < MIN_NEW_HANDLERS) return;
-		const { bytes } = this.#begun;
-		// Patterns that left little room would be in the way of another guest's.
-		const patterns = this.#patterns.usedBytes > MAX_PATTERNS_BYTES ? new Uint8Array() : this.#patterns.save();
-		this.#kept.write(this.#name, pack(bytes.length < MAX_MODULES ? [patterns, ...bytes, this.#handlers.made()] : []));
+		const { bytes, patterns } = this.#begun;
+		// Patterns that leave little room would be in the way of another guest's: those that this run began with stay.
+		const leaveRoom = this.#patterns.usedBytes <= MAX_PATTERNS_BYTES;
+		const isNew =
+			this.#handlers.madeCount >= MIN_NEW_HANDLERS || (leaveRoom && patterns.length === 0 && this.#handlers.count >= MIN_NEW_HANDLERS);
+		if (!isNew) return;
+		const parts = [leaveRoom ? this.#patterns.save() : patterns, ...bytes, this.#handlers.made()];
+		this.#kept.write(this.#name, pack(bytes.length < MAX_MODULES ? parts : []));
 		recalled.delete(this.#kept);
 	}
 }
