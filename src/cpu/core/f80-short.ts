@@ -2,7 +2,7 @@
  * The short way through 80-bit arithmetic, for regions to have in line: operands that are normal or zero, 64 bits of precision rounded to
  * nearest, the precision exception masked. Whatever else it meets branches to `otherwise`, with nothing changed.
  */
-import { type Expr, i32, i64 } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import {
 	add,
@@ -17,6 +17,7 @@ import {
 	geU,
 	gtS,
 	gtU,
+	ltS,
 	ltU,
 	mulWide,
 	narrow,
@@ -116,10 +117,10 @@ export function shortProduct(f: FunctionBuilder, otherwise: Label, a: Operand, b
 			for (const { se } of [a, b].filter((operand) => !operand.isShort)) f.brIfRarely(otherwise, eqz(unlessEdge(se)));
 			const product = mulWide(f, a.mantissa, b.mantissa);
 			// The product has 127 or 128 bits.
-			const n = f.let(xor(shr(product.hi, 63), 1));
-			const hi = f.let(or(shl(product.hi, n), and(shr(product.lo, 63), n)));
-			const lo = f.let(shl(product.lo, n));
-			const exponent = f.let(sub(sub(add(and(a.se, EXP_MAX), and(b.se, EXP_MAX)), BIAS - 1), narrow(n)));
+			const isLong = f.let(ltS(product.hi, 0));
+			const hi = f.let(select(isLong, product.hi, or(shl(product.hi, 1), shr(product.lo, 63))));
+			const lo = f.let(select(isLong, product.lo, shl(product.lo, 1)));
+			const exponent = f.let(add(sub(add(and(a.se, EXP_MAX), and(b.se, EXP_MAX)), BIAS), isLong));
 			f.set(flags, round(f, otherwise, sign, exponent, hi, lo, to));
 			f.br(done);
 		});
@@ -180,10 +181,11 @@ export function shortSum(f: FunctionBuilder, otherwise: Label, a: Operand, b: Op
 		},
 		() => {
 			f.set(hi, add(large, f.get(hi)));
-			const carry = f.let(wide(ltU(f.get(hi), large)));
-			f.set(lo, or(or(shr(f.get(lo), carry), and(f.get(lo), carry)), shl(and(f.get(hi), carry), 63)));
-			f.set(hi, or(shr(f.get(hi), carry), shl(carry, 63)));
-			f.set(exponent, add(f.get(exponent), narrow(carry)));
+			const carry = f.let(ltU(f.get(hi), large));
+			const sticky = or(shr(f.get(lo), 1), and(f.get(lo), 1));
+			f.set(lo, select(carry, or(sticky, shl(f.get(hi), 63)), f.get(lo)));
+			f.set(hi, select(carry, or(shr(f.get(hi), 1), TOP_BIT), f.get(hi)));
+			f.set(exponent, add(f.get(exponent), carry));
 		},
 	);
 	return round(f, otherwise, f.get(sign), f.get(exponent), f.get(hi), f.get(lo), to);

@@ -42,7 +42,7 @@ export function guardFloats(o: Ops): void {
 }
 
 function guardWaiting(o: Ops): void {
-	o.f.if(op("i32Or", bits(o, "cr0", CR0_EM | CR0_TS), bits(o, "fsw", FSW_ES)), () => {
+	o.f.ifRarely(op("i32Or", bits(o, "cr0", CR0_EM | CR0_TS), bits(o, "fsw", FSW_ES)), () => {
 		o.raiseIf(bits(o, "cr0", CR0_EM | CR0_TS), NM);
 		raisePending(o);
 	});
