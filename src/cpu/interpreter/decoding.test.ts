@@ -7,6 +7,8 @@ import { SoftwareEngine } from "../software-engine.ts";
 import { at, MODE } from "../state/layout.ts";
 import { BlockStore } from "./block-store.ts";
 import { CODE_KEY_MARK, CODE_KEY_SHIFT } from "./code-index.ts";
+import { PATTERNS, PATTERNS_BYTES } from "./decoded-area.ts";
+import { Patterns } from "./patterns.ts";
 import { HEAD, MAX_BLOCK_INSNS, RECORD_BYTES, writeRecord } from "./record.ts";
 
 const TAUGHT = 0x10_0000;
@@ -195,6 +197,17 @@ it("begins with what was learnt before", () => {
 			expect(record).toEqual(first.decoding.record(block + i * RECORD_BYTES));
 			expect(second.decoding.engine.module.table.get(new DataView(record.buffer).getInt32(0, true))).toBeTypeOf("function");
 		}
+});
+
+it("gives up what other guests needed where that leaves no room", () => {
+	const memory = new GuestMemory(PAGE);
+	const patterns = new Patterns(memory);
+	const nearlyFull = PATTERNS + PATTERNS_BYTES - PAGE;
+	patterns.load(new Uint8Array(Int32Array.of(nearlyFull).buffer));
+	const nop = Uint8Array.of(0x90, ...new Array(14).fill(0));
+	patterns.learn(nop, 0, decode(nop, 0, nop.length, 64) as Insn, MODE.flat | MODE.stack32 | MODE.code64, ENGINE_BYTES);
+	expect(patterns.usedBytes).toBeGreaterThan(0);
+	expect(patterns.usedBytes).toBeLessThan(PAGE);
 });
 
 it("makes room for new blocks in the place of old ones", () => {

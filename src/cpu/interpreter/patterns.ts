@@ -38,6 +38,8 @@ export const PATTERN_FLAG = {
 export const patternMode = (modeKey: number): number => modeKey & PATTERN_MODES;
 const PATTERN_MODES = MODE.codeMask | MODE.stack32 | MODE.flat;
 const ROOTS = DECODER + DECODER_FIELD.roots;
+/** Beyond this, the longest of instructions may not find room. */
+const ROOM_FOR_ONE = PATTERNS + PATTERNS_BYTES - 16 * NODE_BYTES;
 
 /**
  * What has been learnt of decoding: trees over an instruction's bytes up to its displacement and immediate, whose leaves are its record.
@@ -48,6 +50,8 @@ export class Patterns {
 	readonly #bytes: Uint8Array;
 	readonly #view: DataView;
 	#next = PATTERNS;
+	/** Some of it another one learnt. */
+	#isLoaded = false;
 
 	constructor({ bytes, view, engineWords }: GuestMemory) {
 		this.#i32 = engineWords;
@@ -82,6 +86,7 @@ export class Patterns {
 	load(saved: Uint8Array): void {
 		const words = new Int32Array(new Uint8Array(saved).buffer);
 		this.#next = words[0] as number;
+		this.#isLoaded = true;
 		let to = ROOTS >> 2;
 		for (let at = 1; at < words.length; ) {
 			to += words[at] as number;
@@ -92,8 +97,16 @@ export class Patterns {
 		}
 	}
 
+	/** What other guests needed has left this one too little room: what it needs itself is soon learnt once more. */
+	#beginAnew(): void {
+		this.#i32.fill(UNKNOWN, ROOTS >> 2, this.#next >> 2);
+		this.#next = PATTERNS;
+		this.#isLoaded = false;
+	}
+
 	/** Learns from an instruction whose bytes are at `at` of `code`, and for which `record` has been written. */
 	learn(code: Uint8Array, at: number, insn: Insn, modeKey: number, record: number): void {
+		if (this.#isLoaded && this.#next > ROOM_FOR_ONE) this.#beginAnew();
 		const { lengthBytes, dispBytes, immBytes } = insn;
 		const mem = memoryOperand(insn);
 		if (mem !== undefined && isFarAddress(mem)) return;
