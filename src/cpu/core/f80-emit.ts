@@ -81,6 +81,9 @@ export const FSW = {
 } as const;
 export const EXCEPTIONS = 0x3f;
 
+/** What a result that was rounded to nearest leaves in the status word: PE if it is not exact, C1 if it was rounded up; both 0 or 1. */
+export const roundingFlags = (isInexact: Expr, isUp: Expr): Expr => or(shl(isInexact, 5), shl(isUp, 9));
+
 /** A mutable local. */
 export class Variable {
 	readonly #f: FunctionBuilder;

@@ -21,6 +21,7 @@ import {
 	ltU,
 	ne,
 	or,
+	roundingFlags,
 	shl,
 	shr,
 	sub,
@@ -95,7 +96,7 @@ function roundDouble(x: X87, fcw: Expr): void {
 		const rounded = f.let(add(and(hi, -0x800), shl(wide(up), 11)));
 		f.brIf(otherwise, eqz(rounded));
 		x.store(slot, or(sign, exponent), rounded);
-		x.clearC1(or(shl(ne(rest, 0), 5), shl(up, 9)));
+		x.clearC1(roundingFlags(ne(rest, 0), up));
 		f.return();
 	});
 }
@@ -222,7 +223,7 @@ export function finish(x: X87, calls: Callables, slot: Expr, sign: Expr, exponen
 			const rounded = f.let(add(hi, wide(up)));
 			f.brIf(otherwise, eqz(rounded));
 			x.store(slot, or(sign, exponent), rounded);
-			x.clearC1(or(shl(ne(lo, 0), 5), shl(up, 9)));
+			x.clearC1(roundingFlags(ne(lo, 0), up));
 			f.br(done);
 		});
 		f.call(calls.index("f80Round"), [x.cpu, slot, sign, exponent, hi, lo]);

@@ -24,6 +24,7 @@ import {
 	ne,
 	negate,
 	or,
+	roundingFlags,
 	sar,
 	shl,
 	shr,
@@ -104,7 +105,7 @@ function round(f: FunctionBuilder, otherwise: Label, sign: Expr, exponent: Expr,
 	f.brIfRarely(otherwise, eqz(rounded));
 	f.set(to.mantissa, rounded);
 	f.set(to.se, or(sign, exponent));
-	return f.let(or(shl(ne(lo, 0), 5), shl(up, 9)));
+	return f.let(roundingFlags(ne(lo, 0), up));
 }
 
 /** a × b. */
@@ -208,7 +209,7 @@ export function shortStore(f: FunctionBuilder, otherwise: Label, value: Ext, byt
 			const up = f.let(gtU(add(rest, and(shr(mantissa, n), 1)), 1n << BigInt(n - 1)));
 			const fraction = shr(shl(mantissa, 1), n + 1);
 			f.set(bits, or(add(or(fraction, shl(wide(e), fractionBits)), wide(up)), sign));
-			f.set(flags, or(shl(ne(rest, 0), 5), shl(up, 9)));
+			f.set(flags, roundingFlags(ne(rest, 0), up));
 		},
 		() => {
 			f.brIfRarely(otherwise, and(se, EXP_MAX));

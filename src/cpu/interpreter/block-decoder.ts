@@ -4,12 +4,11 @@ import { decode } from "../../x86/decode/decode.ts";
 import type { CodeBits, DecodeResult } from "../../x86/decode/insn.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import type { CpuState } from "../state/cpu-state.ts";
-import { MODE } from "../state/layout.ts";
+import { codeBitsOf, MODE } from "../state/layout.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import { Patterns } from "./patterns.ts";
 import { DELTA_BITS, HEAD, MAX_BLOCK_INSNS, REC, RECORD_BYTES, writeRecord } from "./record.ts";
 
-const CODE_BITS: readonly CodeBits[] = [16, 32, 64, 64];
 const TWO_PAGES = new Uint8Array(32);
 
 /** What decoding a block has come to. */
@@ -48,7 +47,7 @@ export class BlockDecoder {
 		modeKey: number,
 		room: number,
 	): DecodedBlock | undefined {
-		const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
+		const codeBits = codeBitsOf(modeKey);
 		const within = phys % PAGE_BYTES;
 		const page = this.#memory.pageAt(phys);
 		const view = this.#memory.view;

@@ -31,9 +31,9 @@ export class X87Fixture {
 	readonly #end: number;
 
 	constructor() {
-		const { memory } = new GuestMemory(PAGE_BYTES);
-		this.view = new DataView(memory.buffer);
-		this.bytes = new Uint8Array(memory.buffer);
+		const { memory, view, bytes } = new GuestMemory(PAGE_BYTES);
+		this.view = view;
+		this.bytes = bytes;
 		// Memory that the TLB does not let through is read and written here: a probe says "nowhere", a load finds the page.
 		this.#engine = new EngineModule(memory, {
 			...Object.fromEntries(CORE_HELPERS.map((name) => [name, () => 0])),

@@ -1,3 +1,5 @@
+import type { CodeBits } from "../../x86/decode/insn.ts";
+
 /**
  * Where a CPU's state lies in the machine's memory. One block of `CPU_BYTES` per CPU inside the engine's area; every
  * reading (interpreter, translator, TypeScript helpers, KVM loader) uses these names. Architectural fields are what a
@@ -295,6 +297,10 @@ export const MODE = {
 	/** One instruction per block: single-step, interrupt shadow, the last instructions of a slice. */
 	step: 32,
 } as const;
+
+/** Bits of the code that runs in a mode; 16 counts for real mode too. */
+export const codeBitsOf = (modeKey: number): CodeBits => CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
+const CODE_BITS: readonly CodeBits[] = [16, 32, 64];
 
 /** Offsets in CS are linear addresses: the segment has no base and no limit to check. */
 export function isLinearMode(modeKey: number): boolean {

@@ -4,6 +4,7 @@ import type { Insn } from "../../x86/decode/insn.ts";
 import { add, and, FSW, or, shl, shr, sub, xor } from "../core/f80-emit.ts";
 import { SIMPLE, SIMPLE_MASK } from "../core/f80-round.ts";
 import type { Operand, Place } from "../core/f80-short.ts";
+import { coreFunctions } from "../core/registry.ts";
 import type { Callables } from "../emit/ops.ts";
 import { at, type FieldName } from "../state/layout.ts";
 
@@ -309,7 +310,7 @@ export abstract class FloatStack {
 				f.br(done);
 			});
 			this.copyOut();
-			const leavesResult = core === "x87StoreDouble" || core === "x87StoreSingle";
+			const leavesResult = coreFunctions().get(core)?.result !== undefined;
 			f.call(this.#host.calls.index(core), [this.#cpu, ...args], leavesResult);
 			f.set(this.#status, this.#field("fsw"));
 			f.ifRarely(and(f.get(this.#status), TROUBLE), () => this.#host.leaveBehind());

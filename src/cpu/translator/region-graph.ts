@@ -1,10 +1,10 @@
 import type { GuestMemory } from "../../machine/memory.ts";
 import { decode } from "../../x86/decode/decode.ts";
-import type { CodeBits, Insn, RelOperand } from "../../x86/decode/insn.ts";
+import type { Insn, RelOperand } from "../../x86/decode/insn.ts";
 import type { Block, BlockCache } from "../interpreter/block-cache.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import { meaningOf } from "../semantics/meaning.ts";
-import { isLinearMode, MODE } from "../state/layout.ts";
+import { codeBitsOf, isLinearMode } from "../state/layout.ts";
 import { CodeWindow } from "./code-window.ts";
 import { findDominators, reversePostOrder } from "./dominators.ts";
 import { targetsOf } from "./jump-targets.ts";
@@ -74,7 +74,6 @@ export const SECOND_LIMITS: RegionLimits = { insns: 800, blocks: 160, calls: 8 }
 const CALLEE_SHARE = 1 / 4;
 /** Any other block, when it has run this part of it: code that ran once at start is not worth carrying. */
 const BLOCK_SHARE = 1 / 8;
-const CODE_BITS: readonly CodeBits[] = [16, 32, 64, 64];
 
 /**
  * Gathers the code that runs from `block` by direct jumps and calls, as far as it has run before (what never ran stays out: its
@@ -92,7 +91,7 @@ export function buildGraph(
 	isEntry: (phys: number) => boolean = () => false,
 ): RegionGraph | undefined {
 	const { modeKey } = block;
-	const codeBits = CODE_BITS[modeKey & MODE.codeMask] as CodeBits;
+	const codeBits = codeBitsOf(modeKey);
 	// Addresses wrap early in 16-bit code, and limits are checked page by page at best.
 	const isRoaming = isLinearMode(modeKey);
 	const pages = new CodeWindow(memory, mmu, block.phys, lo, hi, isRoaming);

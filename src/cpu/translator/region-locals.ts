@@ -6,7 +6,7 @@ import type { FlagSource, Width } from "../emit/condition.ts";
 import type { StackPage } from "../emit/memory-ops.ts";
 import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
 import type { FlagKind } from "../state/flags.ts";
-import { at, MODE, TLB_ENTRY } from "../state/layout.ts";
+import { at, codeBitsOf, MODE, TLB_ENTRY } from "../state/layout.ts";
 import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
 import { RegionFloats } from "./region-floats.ts";
 import { copyState, type FlowState, type RegionUse } from "./region-flow.ts";
@@ -87,8 +87,7 @@ export abstract class RegionLocals extends Ops {
 		super(f, f.param(0), calls, { isFlat: (modeKey & MODE.flat) !== 0, isStack32: (modeKey & MODE.stack32) !== 0 });
 		this.use = use;
 		this.state = { ...state };
-		const mode = modeKey & MODE.codeMask;
-		this.codeBits = mode === MODE.code64 ? 64 : mode === MODE.code32 ? 32 : 16;
+		this.codeBits = codeBitsOf(modeKey);
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
 		for (let i = 0; i < 16; i++) this.gprLocals.push(f.register(this.registerType));
 		this.budget = f.local("i32");
