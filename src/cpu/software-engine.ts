@@ -18,11 +18,11 @@ export const MAX_CPUS = Math.floor((JUMP_TARGETS - CPUS_FIRST) / CPU_BYTES);
 export interface SoftwareEngineOptions {
 	/** Runs of a block before it is translated; 0: never. */
 	readonly hotThreshold?: number;
-	/** Translations are compiled on the host's other threads while the guest runs on; not where runs have to be repeatable. */
-	readonly compilesAside?: boolean;
+	/** Runs have to be repeatable: nothing is taken over that other runs have learnt. */
+	readonly isRepeatable?: boolean;
 	/** Generated functions carry names for profilers. */
 	readonly isNamed?: boolean;
-	/** Where code outlives the process; what has been learnt only where runs need not be repeatable. */
+	/** Where code outlives the process. */
 	readonly kept?: KeptCode | undefined;
 }
 
@@ -55,12 +55,12 @@ export class SoftwareEngine {
 		this.module = new EngineModule(memory.memory, helpers, options.isNamed, options.kept);
 		this.handlers = new HandlerFactory(this.module);
 		this.blocks = new BlockCache(memory, this.handlers);
-		if (options.kept !== undefined && options.compilesAside === true)
+		if (options.kept !== undefined && options.isRepeatable !== true)
 			this.#learning = new Learning(options.kept, this.module.isNamed, this.handlers, this.blocks.patterns);
 		const hotThreshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
 		if (hotThreshold > 0) {
 			this.blocks.hotThreshold = hotThreshold;
-			this.translator = new Translator(this.module, memory, this.blocks, options.compilesAside);
+			this.translator = new Translator(this.module, memory, this.blocks);
 			this.translator.onInstalled = (regions) => {
 				const isLinear = regions.every(({ block }) => isLinearMode(block.modeKey));
 				for (const jumps of this.#jumps)

@@ -41,7 +41,7 @@ export function assembleMachine(options: MachineOptions, host: Host, from: Machi
 	const engine = new SoftwareEngine(memory, {
 		isNamed: config.profile,
 		kept: host.keptCode,
-		compilesAside: config.time === "host",
+		isRepeatable: config.time === "instructions",
 		...(config.translateAfter === undefined ? {} : { hotThreshold: config.translateAfter }),
 		...(config.engine === "interpret" ? { hotThreshold: 0 } : {}),
 	});

@@ -29,7 +29,7 @@ class Decoding {
 	readonly #state: { get(): number; i32: Int32Array };
 
 	constructor(bits: 32 | 64, kept?: KeptCode) {
-		this.engine = new SoftwareEngine(this.memory, { hotThreshold: 1000, compilesAside: kept !== undefined, kept });
+		this.engine = new SoftwareEngine(this.memory, { hotThreshold: 1000, kept });
 		this.bits = bits;
 		this.modeKey = MODE.flat | MODE.stack32 | (bits === 64 ? MODE.code64 : MODE.code32);
 		this.#cpu = this.engine.blockOf(0);

@@ -82,9 +82,6 @@ export class Translator {
 	readonly #blocks: BlockCache;
 	readonly #shapes = new ShapeTable();
 	readonly #queue: Wanted[] = [];
-	readonly #isAside: boolean;
-	/** Modules that have been compiled aside, to be installed between slices. */
-	readonly #ready: (() => void)[] = [];
 	/** Slices since the queue was last emptied with something in it, and all. */
 	#ticks = 0;
 	#slices = 0;
@@ -103,9 +100,7 @@ export class Translator {
 	/** These have other code now: jump caches must look again. */
 	onInstalled: (regions: readonly InstalledRegion[]) => void = () => {};
 
-	/** @param isAside modules are compiled on the host's other threads; what runs when then hangs on the host's speed */
-	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache, isAside = false) {
-		this.#isAside = isAside;
+	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache) {
 		this.#engine = engine;
 		this.#memory = memory;
 		this.#blocks = blocks;
@@ -165,13 +160,12 @@ export class Translator {
 	/** Called between slices: a block that is hot alone, a tight loop, must not wait for others for ever. */
 	tick(): void {
 		this.#slices++;
-		while (this.#ready.length > 0) this.#ready.shift()?.();
 		if (this.#queue.length === 0) return;
 		this.#ticks++;
 		if (this.#ticks >= PATIENCE_TICKS) this.compile();
 	}
 
-	/** Compiles and installs everything that is waiting. */
+	/** Compiles and installs everything that is waiting. At once: what is hot waits long for other threads (docs/decisions/0012). */
 	compile(): void {
 		this.#ticks = 0;
 		const module = this.#engine.newModule();
@@ -184,25 +178,9 @@ export class Translator {
 		if (regions.length === 0) return;
 		const bytes = module.bytes();
 		this.stats.bytes += bytes.length;
-		for (const region of regions) this.#register(region);
-		const install = (compiled: WebAssembly.Module) => {
-			module.install(compiled);
-			for (const region of regions) this.#publish(region);
-			this.onInstalled(regions);
-		};
-		if (this.#isAside) this.#compileAside(bytes, install);
-		else install(new WebAssembly.Module(bytes));
-	}
-
-	/** Compiles on the host's other threads, while the guest runs on as it did. */
-	#compileAside(bytes: Uint8Array, install: (compiled: WebAssembly.Module) => void): void {
-		WebAssembly.compile(bytes).then(
-			(compiled) => this.#ready.push(() => install(compiled)),
-			(error: unknown) =>
-				this.#ready.push(() => {
-					throw error;
-				}),
-		);
+		module.install(new WebAssembly.Module(bytes));
+		for (const region of regions) this.#enter(region);
+		this.onInstalled(regions);
 	}
 
 	#translate({ block, mmu, lo, hi, tier }: Wanted, module: GeneratedModule): Region | undefined {
@@ -243,8 +221,8 @@ export class Translator {
 		return region;
 	}
 
-	/** From now on, changes of its bytes make the region void. */
-	#register(region: Region): void {
+	/** The region's code is in its slot: it takes its block's place, until its bytes change. */
+	#enter(region: Region): void {
 		this.#bySlot.set(region.slot, region);
 		this.#sites[region.slot] = region.sites;
 		for (const { phys } of region.extents) {
@@ -254,19 +232,7 @@ export class Translator {
 			else others.add(region);
 			this.#blocks.pin(page);
 		}
-	}
-
-	/** The region's code is in its slot: it may be entered, unless it has become void in the meantime. */
-	#publish(region: Region): void {
-		const { block, slot, tier } = region;
-		if (!this.#bySlot.has(slot)) {
-			this.#engine.table.set(slot, this.#gone);
-			return;
-		}
-		if (block.isStale) {
-			this.#drop(region);
-			return;
-		}
+		const { block, tier } = region;
 		// The better one is found first.
 		if (tier === 2) block.regions.unshift(region);
 		else block.regions.push(region);

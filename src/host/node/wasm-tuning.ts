@@ -21,8 +21,6 @@ export function tuneWebAssembly(): void {
 	if (isTuned) return;
 	isTuned = true;
 	setFlagsFromString(TIERING_FLAG);
-	// What is compiled aside is compiled there, and not at its first call.
-	setFlagsFromString("--no-wasm-lazy-compilation");
 }
 
 let hasYielded = false;
