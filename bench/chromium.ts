@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { TIERING_FLAG } from "../src/host/node/wasm-tuning.ts";
+import { TUNING_FLAGS } from "../src/host/node/wasm-tuning.ts";
 import { judgePage, renderVerdicts } from "./acceptance.ts";
 import { BuildError } from "./build-error.ts";
 import type { Observed } from "./engines.ts";
@@ -37,7 +37,7 @@ if (options.help) {
 	console.log(`node bench/chromium.ts [options]
   --runs N          runs of each; the table shows medians (default 5)
   --programs LIST   of ${PROGRAMS.join(", ")}
-  --tuned           a third column: Chromium with the tiering budget that Node's host sets
+  --tuned           a third column: Chromium with the settings for V8 of Node's host
   --timeout S       seconds for one guest (default 300)
   --json            every run's seconds, in JSON on standard output`);
 	process.exit(0);
@@ -74,7 +74,7 @@ function runInNode(guest: PageGuest): Promise<GuestReport> {
 const RUNNERS: Readonly<Record<string, (guest: PageGuest) => Promise<GuestReport>>> = {
 	[NODE]: runInNode,
 	[PAGE]: (guest) => runInPage(guest, { timeoutMs }),
-	...(options.tuned ? { [TUNED_PAGE]: (guest: PageGuest) => runInPage(guest, { timeoutMs, jsFlags: TIERING_FLAG }) } : {}),
+	...(options.tuned ? { [TUNED_PAGE]: (guest: PageGuest) => runInPage(guest, { timeoutMs, jsFlags: TUNING_FLAGS.join(" ") }) } : {}),
 };
 
 const missing = chromiumMissing();

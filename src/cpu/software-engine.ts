@@ -2,7 +2,7 @@ import { assert } from "../base/assert.ts";
 import { type GuestMemory, JUMP_TARGETS } from "../machine/memory.ts";
 import type { CpuContext } from "./context.ts";
 import { EngineModule, type Helper } from "./engine-module.ts";
-import { BlockCache } from "./interpreter/block-cache.ts";
+import { BlockCache, type HotThresholds } from "./interpreter/block-cache.ts";
 import { HandlerFactory } from "./interpreter/handlers.ts";
 import type { JumpCache } from "./interpreter/jump-cache.ts";
 import { Learning } from "./interpreter/learnt.ts";
@@ -16,7 +16,7 @@ const CPUS_FIRST = 64 * 1024;
 export const MAX_CPUS = Math.floor((JUMP_TARGETS - CPUS_FIRST) / CPU_BYTES);
 
 export interface SoftwareEngineOptions {
-	/** Runs of a block before it is translated; 0: never. */
+	/** Runs of a block before it is translated, in whichever mode; 0: never. */
 	readonly hotThreshold?: number;
 	/** Runs have to be repeatable: nothing is taken over that other runs have learnt. */
 	readonly isRepeatable?: boolean;
@@ -26,8 +26,8 @@ export interface SoftwareEngineOptions {
 	readonly kept?: KeptCode | undefined;
 }
 
-/** Interpreting a block that often costs what translating it does (docs/decisions/0004). */
-const DEFAULT_HOT_THRESHOLD = 1500;
+/** Interpreting a block that often costs what translating it does; a kernel passes through much of its code once (docs/decisions/0004). */
+const DEFAULT_THRESHOLDS: HotThresholds = { supervisor: 3000, user: 1500 };
 
 /**
  * What the CPUs of one worker share: generated code, decoded code and the table of helpers. Guest code runs on one CPU at a
@@ -57,9 +57,9 @@ export class SoftwareEngine {
 		this.blocks = new BlockCache(memory, this.handlers);
 		if (options.kept !== undefined && options.isRepeatable !== true)
 			this.#learning = new Learning(options.kept, this.module.isNamed, this.handlers, this.blocks.patterns);
-		const hotThreshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
-		if (hotThreshold > 0) {
-			this.blocks.hotThreshold = hotThreshold;
+		const { hotThreshold } = options;
+		if (hotThreshold !== 0) {
+			this.blocks.setThresholds(hotThreshold === undefined ? DEFAULT_THRESHOLDS : { supervisor: hotThreshold, user: hotThreshold });
 			this.translator = new Translator(this.module, memory, this.blocks);
 			this.translator.onInstalled = (regions) => {
 				const isLinear = regions.every(({ block }) => isLinearMode(block.modeKey));

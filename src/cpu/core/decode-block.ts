@@ -6,7 +6,7 @@ import { CODE_INDEX_ENTRY, CODE_INDEX_ENTRY_BYTES, CODE_INDEX_SETS, CODE_INDEX_W
 import { BLOCK_COUNTS, CHAIN_COUNT, CHAIN_SHIFT, CHAINS, DECODER, DECODER_FIELD, type DecoderWord } from "../interpreter/decoded-area.ts";
 import { IMMEDIATE, NEVER, PATTERN, PATTERN_FLAG, patternMode } from "../interpreter/patterns.ts";
 import { DELTA_BITS, HEAD, MAX_BLOCK_BYTES, MAX_BLOCK_INSNS, REC, RECORD_BYTES } from "../interpreter/record.ts";
-import { GOLDEN_RATIO } from "../state/layout.ts";
+import { GOLDEN_RATIO, MODE } from "../state/layout.ts";
 import { giveUp, hostOf } from "./page-walk.ts";
 import { defineCore } from "./registry.ts";
 
@@ -101,7 +101,8 @@ defineCore("decodeBlock", ["i32", "i64", "i32", "i64"], "i32", (f) => {
 	f.store("i32Store", head, decoder("head"), HEAD.callee);
 	const modeAndLength = op("i32Or", op("i32Shl", mode, i32(8)), op("i32Shl", f.get(delta), i32(16)));
 	f.store("i32Store", head, op("i32Or", f.get(count), modeAndLength), HEAD.count);
-	f.store("i32Store", head, decoder("heat"), HEAD.heat);
+	const isUserInBytes = op("i32And", op("i32ShrU", mode, i32(Math.log2(MODE.user / 4))), i32(4));
+	f.store("i32Store", head, loadOp("i32Load", isUserInBytes, DECODER + DECODER_FIELD.heat), HEAD.heat);
 	f.store("i32Store", head, i32(0), HEAD.region);
 	f.store("i64Store", head, phys, HEAD.phys);
 	const chain = f.let(chainOf(low));

@@ -37,6 +37,12 @@ export interface BlockListener {
 	allInvalidated(): void;
 }
 
+/** Runs of a block before it counts as hot, by who runs it; 0: never. */
+export interface HotThresholds {
+	readonly supervisor: number;
+	readonly user: number;
+}
+
 /** Ways of mapping that a block is translated for. */
 const MAX_VARIANTS = 4;
 
@@ -83,7 +89,7 @@ export class BlockCache {
 		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
 		this.#setWord("head", handlers.head);
 		this.#setWord("leadOn", handlers.end);
-		this.hotThreshold = 0;
+		this.setThresholds({ supervisor: 0, user: 0 });
 	}
 
 	attach(mmu: Mmu, jumps: JumpCache): void {
@@ -99,14 +105,14 @@ export class BlockCache {
 		return this.#memory.view.getInt32(DECODER + DECODER_FIELD[field], true);
 	}
 
-	/** Runs of a block before it counts as hot; 0: never. */
-	get hotThreshold(): number {
-		const heat = this.#word("heat");
-		return heat === NEVER_HOT ? 0 : heat;
+	setThresholds({ supervisor, user }: HotThresholds): void {
+		this.#setWord("heat", supervisor === 0 ? NEVER_HOT : supervisor);
+		this.#setWord("userHeat", user === 0 ? NEVER_HOT : user);
 	}
 
-	set hotThreshold(runs: number) {
-		this.#setWord("heat", runs === 0 ? NEVER_HOT : runs);
+	/** Runs of a block in this mode before it counts as hot, which is never if blocks are not to be translated. */
+	hotAfter(modeKey: number): number {
+		return this.#word((modeKey & MODE.user) === 0 ? "heat" : "userHeat");
 	}
 
 	/** Decoded instructions, for --stats. */
@@ -183,8 +189,9 @@ export class BlockCache {
 	}
 
 	/** None of the block's translations goes with the present mapping: it may become hot once more. */
-	#warm({ record, regions }: Block): void {
-		if (this.#blocks.heatOf(record) > this.hotThreshold && regions.length < MAX_VARIANTS) this.rewarm(record);
+	#warm({ record, modeKey, regions }: Block): void {
+		const runs = this.hotAfter(modeKey);
+		if (this.#blocks.heatOf(record) > runs && regions.length < MAX_VARIANTS) this.rewarm(record, runs);
 	}
 
 	/** A block is hot: whoever translates it knows it by this, and it does not become hot again until `rewarm`. */
@@ -198,8 +205,8 @@ export class BlockCache {
 		return block;
 	}
 
-	/** The block is to become hot once more. */
-	rewarm(record: number, runs = this.hotThreshold): void {
+	/** The block is to become hot once more, after so many runs. */
+	rewarm(record: number, runs: number): void {
 		this.#blocks.setHeat(record, runs);
 	}
 
@@ -209,7 +216,8 @@ export class BlockCache {
 		if (block === 0) return 0;
 		const heat = this.#blocks.heatOf(block);
 		const isTranslated = (this.#known.get(block)?.regions.length ?? 0) > 0;
-		return heat > this.hotThreshold || isTranslated ? Number.POSITIVE_INFINITY : this.hotThreshold - heat;
+		const runs = this.hotAfter(modeKey);
+		return heat > runs || isTranslated ? Number.POSITIVE_INFINITY : runs - heat;
 	}
 
 	/** The block decoded at a physical address, if it has ever been hot. */
@@ -229,7 +237,7 @@ export class BlockCache {
 		if (decoded === undefined) return 0;
 		const { count, lengthBytes, tailPage, isInMemory } = decoded;
 		this.#setWord("count", this.#word("count") + count);
-		const heat = (modeKey & MODE.step) !== 0 ? NEVER_HOT : this.#word("heat");
+		const heat = (modeKey & MODE.step) !== 0 ? NEVER_HOT : this.hotAfter(modeKey);
 		this.#blocks.describe(head, phys, modeKey, count, lengthBytes, heat, tailPage);
 		this.#records.take(count);
 		if (!isInMemory) {

@@ -30,10 +30,12 @@ export const DECODER_FIELD = {
 	end: 4,
 	/** Instructions decoded so far. */
 	count: 8,
-	/** Slots of a block's first and last record, and runs until a block is hot. */
+	/** Slots of a block's first and last record. */
 	head: 12,
 	leadOn: 16,
+	/** Runs until a block is hot, of supervisor and of user code. */
 	heat: 20,
+	userHeat: 24,
 	/** Root of the patterns, by `patternMode`; 0: none. */
 	roots: 64,
 } as const;

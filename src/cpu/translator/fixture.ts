@@ -20,7 +20,7 @@ export class CodeFixture {
 	/** The region that starts at `phys`; undefined where there is no code. */
 	graph(phys: number, modeKey: number, limits: RegionLimits = SECOND_LIMITS): RegionGraph | undefined {
 		const block = { phys, modeKey };
-		const cache = { hotThreshold: 1, runsAt: () => Number.POSITIVE_INFINITY };
+		const cache = { hotAfter: () => 1, runsAt: () => Number.POSITIVE_INFINITY };
 		const mmu = { probeCodePage: (lo: number, _hi: number, page: number) => lo - (lo % PAGE_BYTES) + page * PAGE_BYTES };
 		return buildGraph(this.#memory, cache as unknown as BlockCache, mmu as unknown as Mmu, block as never, phys, 0, limits);
 	}

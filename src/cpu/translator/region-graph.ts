@@ -106,8 +106,9 @@ export function buildGraph(
 		const phys = pages.physAt(delta);
 		return phys < 0 ? 0 : cache.runsAt(phys, modeKey);
 	};
-	const fewestRuns = Math.max(1, cache.hotThreshold * BLOCK_SHARE);
-	const calleeRuns = cache.hotThreshold * CALLEE_SHARE;
+	const hotAfter = cache.hotAfter(modeKey);
+	const fewestRuns = Math.max(1, hotAfter * BLOCK_SHARE);
+	const calleeRuns = hotAfter * CALLEE_SHARE;
 	const lead = (delta: number): boolean => {
 		if (leaders.has(delta)) return true;
 		if (leaders.size >= limits.blocks || runsAt(delta) < fewestRuns) return false;

@@ -187,13 +187,13 @@ export class Translator {
 		if (block.isStale) return undefined;
 		// Another process may be running by now: the block becomes hot again where it lives.
 		if (mmu.probeCodePage(lo, hi, 0) !== block.phys - (block.phys % PAGE_BYTES)) {
-			this.#blocks.rewarm(block.record);
+			this.#blocks.rewarm(block.record, this.#blocks.hotAfter(block.modeKey));
 			return undefined;
 		}
 		const place = placeOf(block.phys, block.modeKey);
 		if (tier === 1 && this.#within.has(place) && !this.#doubted.has(block.record)) {
 			this.#doubted.add(block.record);
-			this.#blocks.rewarm(block.record, Math.ceil(this.#blocks.hotThreshold / 4));
+			this.#blocks.rewarm(block.record, Math.ceil(this.#blocks.hotAfter(block.modeKey) / 4));
 			return undefined;
 		}
 		const isEntry = (phys: number) => tier === 1 && this.#entries.has(placeOf(phys, block.modeKey));
