@@ -13,10 +13,9 @@ const TIERING_BUDGET = 2_500_000;
 export const TUNING_FLAGS: readonly string[] = [
 	`--wasm-tiering-budget=${TIERING_BUDGET}`,
 	// Regions reach each other by tail calls through the table, which no optimiser takes into its caller: to note the targets is time lost.
-	"--no-wasm-inlining-call-indirect",
+	// An older V8 does not know this, and complains.
+	...(Number.parseInt(process.versions.v8, 10) >= 14 ? ["--no-wasm-inlining-call-indirect"] : []),
 ];
-/** Older ones do not know all of them, and complain. */
-const FIRST_V8 = 14;
 
 /** How much further back V8's own threads stand than a machine's (nice values). */
 const YIELD = 5;
@@ -28,7 +27,6 @@ let isTuned = false;
 export function tuneWebAssembly(): void {
 	if (isTuned) return;
 	isTuned = true;
-	if (Number.parseInt(process.versions.v8, 10) < FIRST_V8) return;
 	for (const flag of TUNING_FLAGS) setFlagsFromString(flag);
 }
 
