@@ -53,7 +53,7 @@ interface Region extends BlockRegion, InstalledRegion {
 const MAX_REGION_BYTES = 256 * 1024;
 /** Regions compiled together. */
 const BATCH = 12;
-/** Slices (of some 200 µs) that a hot block waits for company: a module costs 30 µs whatever is in it. */
+/** Slices (of some 200 µs) that a hot block waits for company: a module costs a tenth of a millisecond whatever is in it. */
 const PATIENCE_TICKS = 4;
 /**
  * A region is made again with everything in reach when this many slices have ended in it lately, a good tenth of all, or this many in the
