@@ -28,10 +28,10 @@ class Decoding {
 	readonly #cpu: number;
 	readonly #state: { get(): number; i32: Int32Array };
 
-	constructor(bits: 32 | 64, kept?: KeptCode) {
+	constructor(bits: 32 | 64, kept?: KeptCode, isUser = false) {
 		this.engine = new SoftwareEngine(this.memory, { hotThreshold: 1000, kept });
 		this.bits = bits;
-		this.modeKey = MODE.flat | MODE.stack32 | (bits === 64 ? MODE.code64 : MODE.code32);
+		this.modeKey = MODE.flat | MODE.stack32 | (bits === 64 ? MODE.code64 : MODE.code32) | (isUser ? MODE.user : 0);
 		this.#cpu = this.engine.blockOf(0);
 		this.memory.view.setUint32(this.#cpu + at("lowRamEnd"), this.memory.lowRamBytes, true);
 		this.#state = { get: () => this.modeKey, i32: new Int32Array(this.memory.memory.buffer, this.#cpu, 2048) };
@@ -126,6 +126,16 @@ describe.each([64, 32] as const)("decoding %i-bit code in WebAssembly", (bits) =
 			expect(decoding.blocks.lengthOf(block)).toBe(varied.lengthBytes + (varied.row.flow === "none" ? 1 : 0));
 		}
 		expect(decodedThere).toBeGreaterThan(2500);
+	});
+
+	it.each([false, true])("has blocks become hot when their mode says so (user: %s)", (isUser) => {
+		const decoding = new Decoding(bits, undefined, isUser);
+		decoding.engine.blocks.setThresholds({ supervisor: 700, user: 300 });
+		const runs = isUser ? 300 : 700;
+		decoding.put(NEW, Uint8Array.of(0x90, HLT));
+		expect(decoding.blocks.heatOf(decoding.find(NEW))).toBe(runs);
+		decoding.put(NEW + 64, Uint8Array.of(0x90, HLT));
+		expect(decoding.blocks.heatOf(decoding.decodeBlock(NEW + 64))).toBe(runs);
 	});
 
 	it("ends blocks where TypeScript ends them", () => {
