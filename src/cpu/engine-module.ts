@@ -187,13 +187,11 @@ export class GeneratedModule implements Callables {
 		return module.finish();
 	}
 
-	/** Puts the functions of a compiled module into their slots. */
-	install(module: WebAssembly.Module): void {
-		const exports = this.#engine.exportsOf(module);
+	/** Compiles the functions and puts them into their slots. Returns how many bytes the module has. */
+	instantiate(): number {
+		const bytes = this.bytes();
+		const exports = this.#engine.exportsOf(new WebAssembly.Module(bytes));
 		for (const { slot, exported } of this.#bodies) this.#engine.table.set(slot, exports[exported]);
-	}
-
-	instantiate(): void {
-		this.install(new WebAssembly.Module(this.bytes()));
+		return bytes.length;
 	}
 }

@@ -2,6 +2,7 @@ import { CODE_INDEX } from "../../machine/memory.ts";
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/ops.ts";
+import { isUser } from "../emit/values.ts";
 import { CODE_INDEX_ENTRY, CODE_INDEX_ENTRY_BYTES, CODE_INDEX_WAYS, CODE_KEY_MARK, CODE_KEY_SHIFT } from "../interpreter/code-index.ts";
 import { REGION_PAGES, REGION_PAGES_ENTRIES, REGION_PAGES_ENTRY } from "../interpreter/decoded-area.ts";
 import { enterBlock } from "../interpreter/enter-block.ts";
@@ -103,7 +104,7 @@ defineCore("findCode", ["i32", "i32"], "i32", (f, calls) => {
 	f.if(op("i32Eqz", op("i32And", mode, i32(MODE.flat))), () => leaveToRunLoop(f));
 	f.if(op("i32Eqz", op("i32And", mode, i32(MODE.codeMask))), () => leaveToRunLoop(f));
 	const rip = f.let(loadOp("i64Load", cpu, at("rip")));
-	const user = f.let(op("i32And", op("i32ShrU", mode, i32(Math.log2(MODE.user))), i32(1)));
+	const user = f.let(isUser(mode));
 	const page = codePage(f, calls, cpu, rip, user);
 	const phys = f.let(op("i64Or", op("i64Shl", op("i64ExtendI32U", page), i64(12)), op("i64And", rip, i64(4095))));
 	const key = f.let(op("i64Or", phys, op("i64Shl", op("i64ExtendI32U", op("i32Or", mode, i32(CODE_KEY_MARK))), i64(CODE_KEY_SHIFT))));

@@ -24,6 +24,11 @@ export function isCode64(modeKey: Expr): Expr {
 	return op("i32Eq", op("i32And", modeKey, i32(MODE.codeMask)), i32(MODE.code64));
 }
 
+/** 1 if a `modeKey` is that of user code, else 0. */
+export function isUser(modeKey: Expr): Expr {
+	return op("i32And", op("i32ShrU", modeKey, i32(Math.log2(MODE.user))), i32(1));
+}
+
 /** Offset, from its TLB's start, of the entry for the page of a linear address; takes the low half. */
 export function tlbSlot(low: Expr): Expr {
 	return op("i32And", op("i32ShrU", low, i32(12 - Math.log2(TLB_ENTRY_BYTES))), i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES));

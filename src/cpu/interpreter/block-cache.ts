@@ -189,9 +189,9 @@ export class BlockCache {
 	}
 
 	/** None of the block's translations goes with the present mapping: it may become hot once more. */
-	#warm({ record, modeKey, regions }: Block): void {
-		const runs = this.hotAfter(modeKey);
-		if (this.#blocks.heatOf(record) > runs && regions.length < MAX_VARIANTS) this.rewarm(record, runs);
+	#warm(block: Block): void {
+		const isHot = this.#blocks.heatOf(block.record) > this.hotAfter(block.modeKey);
+		if (isHot && block.regions.length < MAX_VARIANTS) this.rewarm(block);
 	}
 
 	/** A block is hot: whoever translates it knows it by this, and it does not become hot again until `rewarm`. */
@@ -205,9 +205,9 @@ export class BlockCache {
 		return block;
 	}
 
-	/** The block is to become hot once more, after so many runs. */
-	rewarm(record: number, runs: number): void {
-		this.#blocks.setHeat(record, runs);
+	/** The block is to become hot once more, after this part of the runs that it takes the first time. */
+	rewarm({ record, modeKey }: Block, part = 1): void {
+		this.#blocks.setHeat(record, Math.ceil(this.hotAfter(modeKey) * part));
 	}
 
 	/** How often the block at a physical address has been interpreted; as often as you like once it is hot, 0 if there is none. */

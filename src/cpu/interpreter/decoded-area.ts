@@ -33,7 +33,7 @@ export const DECODER_FIELD = {
 	/** Slots of a block's first and last record. */
 	head: 12,
 	leadOn: 16,
-	/** Runs until a block is hot, of supervisor and of user code. */
+	/** Runs until a block is hot, of supervisor and of user code, side by side. */
 	heat: 20,
 	userHeat: 24,
 	/** Root of the patterns, by `patternMode`; 0: none. */

@@ -287,7 +287,7 @@ export abstract class FloatStack {
 		this.#isC1Clear = isC1Clear;
 	}
 
-	/** Precision and rounding, from which `#expectControl` tells whether they are those of the short way. */
+	/** Precision and rounding, from which `expectControl` tells whether they are those of the short way. */
 	protected readControl(): void {
 		if (this.#hasControl) return;
 		this.#hasControl = true;

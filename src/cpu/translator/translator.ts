@@ -176,9 +176,7 @@ export class Translator {
 		}
 		this.#queue.length = 0;
 		if (regions.length === 0) return;
-		const bytes = module.bytes();
-		this.stats.bytes += bytes.length;
-		module.install(new WebAssembly.Module(bytes));
+		this.stats.bytes += module.instantiate();
 		for (const region of regions) this.#enter(region);
 		this.onInstalled(regions);
 	}
@@ -187,13 +185,13 @@ export class Translator {
 		if (block.isStale) return undefined;
 		// Another process may be running by now: the block becomes hot again where it lives.
 		if (mmu.probeCodePage(lo, hi, 0) !== block.phys - (block.phys % PAGE_BYTES)) {
-			this.#blocks.rewarm(block.record, this.#blocks.hotAfter(block.modeKey));
+			this.#blocks.rewarm(block);
 			return undefined;
 		}
 		const place = placeOf(block.phys, block.modeKey);
 		if (tier === 1 && this.#within.has(place) && !this.#doubted.has(block.record)) {
 			this.#doubted.add(block.record);
-			this.#blocks.rewarm(block.record, Math.ceil(this.#blocks.hotAfter(block.modeKey) / 4));
+			this.#blocks.rewarm(block, 1 / 4);
 			return undefined;
 		}
 		const isEntry = (phys: number) => tier === 1 && this.#entries.has(placeOf(phys, block.modeKey));
@@ -252,11 +250,8 @@ export class Translator {
 	#drop(region: Region): void {
 		this.stats.invalidated++;
 		const { block } = region;
-		const index = block.regions.indexOf(region);
-		if (index >= 0) {
-			block.regions.splice(index, 1);
-			this.#blocks.regionsChanged(block);
-		}
+		block.regions.splice(block.regions.indexOf(region), 1);
+		this.#blocks.regionsChanged(block);
 		this.#bySlot.delete(region.slot);
 		count(this.#entries, region.place, -1);
 		for (const each of region.inner) count(this.#within, each, -1);
