@@ -1,4 +1,4 @@
-import type { FunctionBuilder } from "../wasm/function-builder.ts";
+import type { FunctionBody } from "../wasm/function-code.ts";
 import { ModuleBuilder } from "../wasm/module-builder.ts";
 import type { ValueType } from "../wasm/opcodes.ts";
 import { buildCoreModule, coreFunctions, HANDLER_PARAMS, importEngine } from "./core/registry.ts";
@@ -147,7 +147,7 @@ export class GeneratedModule implements Callables {
 	readonly #engine: EngineModule;
 	/** Numbers by name. */
 	readonly #imports = new Map<string, number>();
-	readonly #bodies: { slot: number; body: FunctionBuilder; name: string; exported: string }[] = [];
+	readonly #bodies: { slot: number; body: FunctionBody; name: string; exported: string }[] = [];
 
 	constructor(engine: EngineModule) {
 		this.#engine = engine;
@@ -162,8 +162,13 @@ export class GeneratedModule implements Callables {
 		return index;
 	}
 
+	/** Of the function with this number. */
+	nameOf(index: number): string {
+		return [...this.#imports.keys()][index] as string;
+	}
+
 	/** `name` is for profilers, `exported` for whoever keeps the module. */
-	add(slot: number, body: FunctionBuilder, name: string, exported = `f${this.#bodies.length}`): void {
+	add(slot: number, body: FunctionBody, name: string, exported = `f${this.#bodies.length}`): void {
 		this.#bodies.push({ slot, body, name, exported });
 	}
 

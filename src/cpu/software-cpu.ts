@@ -279,7 +279,7 @@ export class SoftwareCpu {
 		const block = blocks.find(this.state, this.context.mmu);
 		if (block === 0) return;
 		const [lo, hi] = this.#linearRip();
-		translator?.heat({ block: blocks.heated(block), mmu: this.context.mmu, lo, hi });
+		translator?.heat(block, { mmu: this.context.mmu, lo, hi });
 	}
 
 	/** rip becomes that of the record where the code gave up, and what had been charged beyond it is given back. */

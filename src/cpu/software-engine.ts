@@ -9,6 +9,7 @@ import { Learning } from "./interpreter/learnt.ts";
 import type { KeptCode } from "./kept-code.ts";
 import { CPU_BYTES, isLinearMode } from "./state/layout.ts";
 import { SYSTEM_HELPERS } from "./system/helpers.ts";
+import { RegionLibrary } from "./translator/region-library.ts";
 import { Translator } from "./translator/translator.ts";
 
 /** CPU blocks start here in the engine's area, one after another. */
@@ -24,10 +25,15 @@ export interface SoftwareEngineOptions {
 	readonly isNamed?: boolean;
 	/** Where code outlives the process. */
 	readonly kept?: KeptCode | undefined;
+	/** Tells guests apart whose translations are kept; "": none are. */
+	readonly guest?: string;
 }
 
 /** Interpreting a block that often costs what translating it does; a kernel passes through much of its code once (docs/decisions/0004). */
 const DEFAULT_THRESHOLDS: HotThresholds = { supervisor: 3000, user: 1500 };
+
+/** Runs of a block after which it is looked for among what earlier runs have translated (docs/decisions/0019). */
+const FIRST_LOOK = 16;
 
 /**
  * What the CPUs of one worker share: generated code, decoded code and the table of helpers. Guest code runs on one CPU at a
@@ -41,6 +47,7 @@ export class SoftwareEngine {
 	/** undefined: everything is interpreted. */
 	readonly translator: Translator | undefined;
 	readonly #learning: Learning | undefined;
+	readonly #library: RegionLibrary | undefined;
 	readonly #contexts: CpuContext[] = [];
 	readonly #jumps: JumpCache[] = [];
 
@@ -59,8 +66,11 @@ export class SoftwareEngine {
 			this.#learning = new Learning(options.kept, this.module.isNamed, this.handlers, this.blocks.patterns);
 		const { hotThreshold } = options;
 		if (hotThreshold !== 0) {
-			this.blocks.setThresholds(hotThreshold === undefined ? DEFAULT_THRESHOLDS : { supervisor: hotThreshold, user: hotThreshold });
-			this.translator = new Translator(this.module, memory, this.blocks);
+			if (options.kept !== undefined && options.isRepeatable !== true && (options.guest ?? "") !== "")
+				this.#library = new RegionLibrary(options.kept, `regions-${options.guest}`);
+			const thresholds = hotThreshold === undefined ? DEFAULT_THRESHOLDS : { supervisor: hotThreshold, user: hotThreshold };
+			this.blocks.setThresholds(thresholds, (this.#library?.count ?? 0) > 0 ? FIRST_LOOK : 0);
+			this.translator = new Translator(this.module, memory, this.blocks, this.#library);
 			this.translator.onInstalled = (regions) => {
 				const isLinear = regions.every(({ block }) => isLinearMode(block.modeKey));
 				for (const jumps of this.#jumps)
@@ -89,6 +99,7 @@ export class SoftwareEngine {
 	/** No CPU runs any more. */
 	dispose(): void {
 		this.#learning?.keep();
+		this.#library?.keep();
 	}
 
 	attach(index: number, context: CpuContext, jumps: JumpCache): void {

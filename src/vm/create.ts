@@ -41,6 +41,7 @@ export function assembleMachine(options: MachineOptions, host: Host, from: Machi
 	const engine = new SoftwareEngine(memory, {
 		isNamed: config.profile,
 		kept: host.keptCode,
+		guest: guestName(config),
 		isRepeatable: config.time === "instructions",
 		...(config.translateAfter === undefined ? {} : { hotThreshold: config.translateAfter }),
 		...(config.engine === "interpret" ? { hotThreshold: 0 } : {}),
@@ -61,6 +62,27 @@ export function assembleMachine(options: MachineOptions, host: Host, from: Machi
 	board.attach(cpus);
 	machine = new Machine({ config, host, time, cpus, board, memory, ...from });
 	return machine;
+}
+
+const FNV_PRIME = 0x0100_0193;
+const FNV_BASIS = 0x811c_9dc5;
+const SAMPLES = 4096;
+
+/**
+ * What a machine boots, in sixteen digits: the same for the same kernel or firmware and disks of the same sizes. Guests with one name share what is kept of
+ * their translations, which does no more harm than that it takes longer to look through.
+ */
+function guestName({ kernel, bios, disks }: MachineConfig): string {
+	const image = kernel ?? bios ?? new Uint8Array(0);
+	let [low, high] = [FNV_BASIS, image.length | 0];
+	const mix = (value: number) => {
+		low = Math.imul(low ^ value, FNV_PRIME);
+		high = Math.imul(high ^ (low >>> 15), FNV_PRIME);
+	};
+	// Compressed as they are, any two differ everywhere.
+	for (let n = 0; n < SAMPLES; n++) mix(image[Math.floor((n / SAMPLES) * image.length)] ?? 0);
+	for (const { disk } of disks) mix(disk.sizeBytes / disk.sectorBytes);
+	return [low, high].map((half) => (half >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
 /** As many slots as disks and the rest of the board leave. */

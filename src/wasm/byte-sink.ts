@@ -1,3 +1,6 @@
+/** What `padded` takes. */
+export const PADDED_BYTES = 5;
+
 /** A growing run of bytes with WebAssembly's variable-length integers (WebAssembly Core 2.0 §5.2.2, "Integers"). */
 export class ByteSink {
 	#bytes: Uint8Array;
@@ -73,6 +76,12 @@ export class ByteSink {
 			rest >>= 7n;
 		}
 		this.u8(Number(rest & 0x7fn));
+	}
+
+	/** Signed LEB128 of a 32-bit value in `PADDED_BYTES` whatever it is, so that another can be put in its place. */
+	padded(value: number): void {
+		for (let shift = 0; shift < 28; shift += 7) this.u8(((value >> shift) & 0x7f) | 0x80);
+		this.u8((value >> 28) & 0x7f);
 	}
 
 	raw(bytes: Uint8Array | readonly number[]): void {

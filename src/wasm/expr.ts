@@ -118,6 +118,27 @@ export function varying(type: "i32" | "i64", which: number, value: number): Expr
 	return leaf(type, VARYING - which, value);
 }
 
+/** A constant that whoever uses the function's code elsewhere puts another one for; nothing is folded with it. */
+export const OPEN = -3;
+
+/** @param place what `FunctionCode.open` says of it */
+export function openConst(type: "i32" | "i64", value: number, place: OpenPlace): Expr {
+	const number = leaf("i32", OP.i32Const, place.argument * OPEN_KINDS + place.kind);
+	return new Expr(type, OPEN, undefined, undefined, number, value);
+}
+
+/** What stands in a function's code and differs where that is used again. */
+export interface OpenPlace {
+	/** `CALLEE`, or another number below `OPEN_KINDS`. */
+	readonly kind: number;
+	/** A whole number. */
+	readonly argument: number;
+}
+
+export const OPEN_KINDS = 8;
+/** The number of a function that is called. */
+export const CALLEE = 0;
+
 export function isConst(e: Expr): boolean {
 	return e.op === OP.i32Const || e.op === OP.i64Const;
 }

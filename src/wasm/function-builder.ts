@@ -1,5 +1,6 @@
 import type { ByteSink } from "./byte-sink.ts";
-import { codeOf, type Expr, onStack, type Stencil, truth } from "./expr.ts";
+import { codeOf, type Expr, OPEN_KINDS, onStack, type Stencil, truth } from "./expr.ts";
+import { type FunctionBody, FunctionCode } from "./function-code.ts";
 import { OP, type OpName, TYPE_CODE, type ValueType } from "./opcodes.ts";
 import { type Filling, HOLE, Recorder, type Template } from "./template.ts";
 import { giveBack, takeSink, ValueWriter } from "./value-writer.ts";
@@ -10,7 +11,7 @@ export interface Label {
 }
 
 /** One function's body: statements are written as they are called, expressions as trees. */
-export class FunctionBuilder extends ValueWriter {
+export class FunctionBuilder extends ValueWriter implements FunctionBody {
 	/** Branches by `brOut`: position of the label, depth there, way. */
 	readonly #waysOut: number[] = [];
 	#recordedFrom = 0;
@@ -192,7 +193,7 @@ export class FunctionBuilder extends ValueWriter {
 		for (const arg of args) this.emit(arg);
 		this.code.u8(OP.call);
 		const from = this.code.length;
-		this.code.u32(functionIndex);
+		this.#callee(functionIndex);
 		this.recorder?.hole(from, this.code.length, HOLE.callee, functionIndex);
 		if (drop) this.code.u8(OP.drop);
 	}
@@ -201,6 +202,11 @@ export class FunctionBuilder extends ValueWriter {
 	callLet(functionIndex: number, type: ValueType, args: readonly Expr[]): Expr {
 		this.call(functionIndex, args);
 		return this.keep(type);
+	}
+
+	#callee(functionIndex: number): void {
+		this.open.push(this.code.length, functionIndex * OPEN_KINDS);
+		this.code.pair(0x80 | (functionIndex & 0x7f), functionIndex >> 7);
 	}
 
 	callIndirectLet(typeIndex: number, type: ValueType, args: readonly Expr[], callee: Expr): Expr {
@@ -216,7 +222,7 @@ export class FunctionBuilder extends ValueWriter {
 		this.spoil();
 		for (const arg of args) this.emit(arg);
 		this.code.u8(OP.returnCall);
-		this.code.u32(functionIndex);
+		this.#callee(functionIndex);
 	}
 
 	returnCallIndirect(typeIndex: number, args: readonly Expr[], callee: Expr): void {
@@ -313,7 +319,7 @@ export class FunctionBuilder extends ValueWriter {
 					code.pair(0x80, 0);
 					break;
 				case HOLE.callee:
-					code.u32(filling.callee(argument));
+					this.#callee(filling.callee(argument));
 					break;
 				default:
 					this.unlikely.push(code.length);
@@ -346,6 +352,7 @@ export class FunctionBuilder extends ValueWriter {
 		const total = parts.reduce((sum, part) => sum + part.length, 0);
 		const before = total - this.code.length;
 		for (let i = 0; i < this.unlikely.length; i++) this.unlikely[i] = (this.unlikely[i] as number) + before;
+		for (let i = 0; i < this.open.length; i += 2) this.open[i] = (this.open[i] as number) + before;
 		out.u32(total + 1);
 		for (const part of parts) {
 			out.append(part);
@@ -353,6 +360,15 @@ export class FunctionBuilder extends ValueWriter {
 		}
 		out.u8(OP.end);
 		return this.unlikely;
+	}
+
+	/** The finished body, with its places left open: it may be used again. */
+	freeze(): FunctionCode {
+		const sink = takeSink();
+		const unlikely = this.finish(sink);
+		const bytes = sink.take();
+		giveBack(sink);
+		return new FunctionCode(this.paramTypes, this.resultType, bytes, unlikely, this.open);
 	}
 
 	#declareLocals(head: ByteSink): void {

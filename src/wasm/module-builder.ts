@@ -1,6 +1,6 @@
 import { assert } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
-import type { FunctionBuilder } from "./function-builder.ts";
+import type { FunctionBody } from "./function-code.ts";
 import { TYPE_CODE, type ValueType } from "./opcodes.ts";
 import { giveBack, takeSink } from "./value-writer.ts";
 
@@ -17,7 +17,7 @@ export class ModuleBuilder {
 	#importCount = 0;
 	#functionImports = 0;
 	readonly #functionTypes: number[] = [];
-	readonly #bodies: (FunctionBuilder | undefined)[] = [];
+	readonly #bodies: (FunctionBody | undefined)[] = [];
 	readonly #exports: { name: string; index: number }[] = [];
 	readonly #names: { name: string; index: number }[] = [];
 
@@ -76,11 +76,11 @@ export class ModuleBuilder {
 		return this.#functionImports + this.#functionTypes.length - 1;
 	}
 
-	define(index: number, body: FunctionBuilder): void {
+	define(index: number, body: FunctionBody): void {
 		this.#bodies[index - this.#functionImports] = body;
 	}
 
-	function(body: FunctionBuilder): number {
+	function(body: FunctionBody): number {
 		const index = this.declare(body.paramTypes, body.resultType);
 		this.define(index, body);
 		return index;

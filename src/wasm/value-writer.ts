@@ -1,6 +1,6 @@
 import { InternalError } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
-import { type Expr, localGet, localOf, ON_STACK, ROLE, STENCIL, VARYING } from "./expr.ts";
+import { type Expr, localGet, localOf, ON_STACK, OPEN, ROLE, STENCIL, VARYING } from "./expr.ts";
 import { OP, type ValueType } from "./opcodes.ts";
 import { HOLE, type Recorder } from "./template.ts";
 
@@ -45,6 +45,8 @@ export class ValueWriter {
 	#setLocal = -1;
 	/** Positions of branches that are hardly ever taken, `if`s' first sides among them. */
 	protected readonly unlikely: number[] = [];
+	/** Pairs: position of what another use of the code has something else for, and which it is (`OpenPlace` as one number). */
+	protected readonly open: number[] = [];
 	protected depth = 0;
 	/** While a template is being recorded. */
 	protected recorder: Recorder | undefined;
@@ -203,7 +205,7 @@ export class ValueWriter {
 	#lasts(value: Expr): boolean {
 		const { op } = value;
 		if (op === OP.localGet) return this.#constancy[localOf(value)] !== CHANGING;
-		if (op === OP.i32Const || op === OP.i64Const || op <= VARYING) return true;
+		if (op === OP.i32Const || op === OP.i64Const || op === OPEN || op <= VARYING) return true;
 		if (op === ON_STACK || op === STENCIL || isMemory(op)) return false;
 		return (
 			(value.a === undefined || this.#lasts(value.a)) &&
@@ -238,6 +240,7 @@ export class ValueWriter {
 			if (opcode < 0x100) this.code.u8(opcode);
 			else this.opcode(opcode);
 		} else if (opcode <= VARYING) this.#varying(e);
+		else if (opcode === OPEN) this.#open(e);
 		else this.#withImmediate(opcode, e.imm);
 	}
 
@@ -252,6 +255,13 @@ export class ValueWriter {
 		const from = this.code.length;
 		this.constant(e.type, e.imm as number);
 		this.recorder?.hole(from, this.code.length, e.type === "i64" ? HOLE.constant64 : HOLE.constant32, VARYING - e.op);
+	}
+
+	#open(e: Expr): void {
+		this.spoil();
+		this.code.u8(e.type === "i64" ? OP.i64Const : OP.i32Const);
+		this.open.push(this.code.length, (e.c as Expr).imm as number);
+		this.code.padded(e.imm as number);
 	}
 
 	protected constant(type: ValueType, value: number): void {

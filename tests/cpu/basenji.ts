@@ -163,7 +163,7 @@ class Guest {
 		const { translator } = this.#engine;
 		if (translator !== undefined && this.#isEager) {
 			const heat = translator.heat.bind(translator);
-			translator.heat = (hot) => heat({ ...hot, mmu: this.#mmuOf(this.#copy) });
+			translator.heat = (record, met) => heat(record, { ...met, mmu: this.#mmuOf(this.#copy) });
 		}
 		this.#shadow = this.#image.slice();
 		this.#areas = AREAS.map(({ sizeBytes }, index) => {

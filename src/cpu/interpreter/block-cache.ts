@@ -68,6 +68,10 @@ export class BlockCache {
 	readonly #loose = new Set<number>();
 	readonly #mmus: Mmu[] = [];
 	readonly #jumps: JumpCache[] = [];
+	#thresholds: HotThresholds = { supervisor: NEVER_HOT, user: NEVER_HOT };
+	/** Runs of a block before it is looked for among what is kept; 0: that is not done. Blocks that it has been done for. */
+	#firstLook = 0;
+	readonly #lookedFor = new Set<number>();
 	listener: BlockListener | undefined;
 	invalidatedCount = 0;
 
@@ -105,14 +109,39 @@ export class BlockCache {
 		return this.#memory.view.getInt32(DECODER + DECODER_FIELD[field], true);
 	}
 
-	setThresholds({ supervisor, user }: HotThresholds): void {
-		this.#setWord("heat", supervisor === 0 ? NEVER_HOT : supervisor);
-		this.#setWord("userHeat", user === 0 ? NEVER_HOT : user);
+	/** @param firstLook runs of a block after which it is hot for a first time, to be looked for among what is kept; 0: it is not */
+	setThresholds({ supervisor, user }: HotThresholds, firstLook = 0): void {
+		this.#thresholds = { supervisor: supervisor === 0 ? NEVER_HOT : supervisor, user: user === 0 ? NEVER_HOT : user };
+		this.#firstLook = Math.min(supervisor, user) > firstLook ? firstLook : 0;
+		this.#setWord("heat", this.#firstRuns(0));
+		this.#setWord("userHeat", this.#firstRuns(MODE.user));
+	}
+
+	/** Runs of a new block before it is hot, for whatever reason. */
+	#firstRuns(modeKey: number): number {
+		return this.#firstLook === 0 ? this.hotAfter(modeKey) : this.#firstLook;
 	}
 
 	/** Runs of a block in this mode before it counts as hot, which is never if blocks are not to be translated. */
 	hotAfter(modeKey: number): number {
-		return this.#word((modeKey & MODE.user) === 0 ? "heat" : "userHeat");
+		return (modeKey & MODE.user) === 0 ? this.#thresholds.supervisor : this.#thresholds.user;
+	}
+
+	/** A block is hot because it is to be looked for, which is not done again. */
+	isFirstLook(record: number): boolean {
+		if (this.#firstLook === 0 || this.#lookedFor.has(record)) return false;
+		this.#lookedFor.add(record);
+		return true;
+	}
+
+	/** There is nothing kept for the block: it is to become hot in the ordinary way. */
+	leaveCold(record: number): void {
+		this.#blocks.setHeat(record, this.hotAfter(this.#blocks.modeKeyOf(record)) - this.#firstLook);
+	}
+
+	/** Where the block's code stands, and in which mode it is. */
+	placeOf(record: number): { readonly phys: number; readonly modeKey: number } {
+		return { phys: this.#blocks.physOf(record), modeKey: this.#blocks.modeKeyOf(record) };
 	}
 
 	/** Decoded instructions, for --stats. */
@@ -199,7 +228,7 @@ export class BlockCache {
 		this.#blocks.setHeat(record, NEVER_HOT);
 		let block = this.#known.get(record);
 		if (block === undefined) {
-			block = { record, phys: this.#blocks.physOf(record), modeKey: this.#blocks.modeKeyOf(record), isStale: false, regions: [] };
+			block = { record, ...this.placeOf(record), isStale: false, regions: [] };
 			this.#known.set(record, block);
 		}
 		return block;
@@ -216,7 +245,8 @@ export class BlockCache {
 		if (block === 0) return 0;
 		const heat = this.#blocks.heatOf(block);
 		const isTranslated = (this.#known.get(block)?.regions.length ?? 0) > 0;
-		const runs = this.hotAfter(modeKey);
+		const isNew = this.#firstLook > 0 && !this.#lookedFor.has(block);
+		const runs = isNew ? this.#firstLook : this.hotAfter(modeKey);
 		return heat > runs || isTranslated ? Number.POSITIVE_INFINITY : runs - heat;
 	}
 
@@ -237,7 +267,7 @@ export class BlockCache {
 		if (decoded === undefined) return 0;
 		const { count, lengthBytes, tailPage, isInMemory } = decoded;
 		this.#setWord("count", this.#word("count") + count);
-		const heat = (modeKey & MODE.step) !== 0 ? NEVER_HOT : this.hotAfter(modeKey);
+		const heat = (modeKey & MODE.step) !== 0 ? NEVER_HOT : this.#firstRuns(modeKey);
 		this.#blocks.describe(head, phys, modeKey, count, lengthBytes, heat, tailPage);
 		this.#records.take(count);
 		if (!isInMemory) {
@@ -260,7 +290,11 @@ export class BlockCache {
 
 	/** Asked when room is made: blocks that were translated stay, since that is where time goes; others are no more. */
 	#stays(block: number): boolean {
-		if (this.#isStale(block) || this.#loose.delete(block)) return false;
+		if (this.#isStale(block)) return false;
+		if (this.#loose.delete(block)) {
+			this.#lookedFor.delete(block);
+			return false;
+		}
 		if ((this.#known.get(block)?.regions.length ?? 0) > 0) return true;
 		this.#discard(block);
 		return false;
@@ -306,6 +340,7 @@ export class BlockCache {
 		this.invalidatedCount++;
 		const blocks = this.#blocks;
 		this.#index.drop(block);
+		this.#lookedFor.delete(block);
 		blocks.remove(block);
 		// Whoever runs in it, or comes to it through a jump cache, finds this at the next record.
 		const view = this.#memory.view;
@@ -341,6 +376,7 @@ export class BlockCache {
 		this.#index.clear();
 		this.#records.clear();
 		this.#loose.clear();
+		this.#lookedFor.clear();
 		this.listener?.allInvalidated();
 		for (const mmu of this.#mmus) mmu.flush(false);
 	}

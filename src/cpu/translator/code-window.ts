@@ -48,6 +48,11 @@ export class CodeWindow {
 		return [...this.#extents.values()];
 	}
 
+	/** Nothing of it has been used. */
+	forgetUse(): void {
+		this.#extents.clear();
+	}
+
 	#page(index: number): Page {
 		const known = this.#pages.get(index);
 		if (known !== undefined) return known;
@@ -86,6 +91,45 @@ export class CodeWindow {
 		this.#joint.set(bytes.subarray(page.hostOffset + within, page.hostOffset + PAGE_BYTES));
 		this.#joint.set(bytes.subarray(next.hostOffset, next.hostOffset + MAX_INSN_BYTES), left);
 		return { bytes: this.#joint, offset: 0, count: left + MAX_INSN_BYTES };
+	}
+
+	/** What is at an offset; it is to be had. */
+	uint8At(delta: number): number {
+		const at = this.#within + delta;
+		return this.#memory.bytes[this.#page(Math.floor(at / PAGE_BYTES)).hostOffset + (at & (PAGE_BYTES - 1))] as number;
+	}
+
+	int32At(delta: number): number {
+		let value = 0;
+		for (let n = 3; n >= 0; n--) value = (value << 8) | this.uint8At(delta + n);
+		return value;
+	}
+
+	read(delta: number, into: Uint8Array): void {
+		for (let n = 0; n < into.length; n++) into[n] = this.uint8At(delta + n);
+	}
+
+	/** The bytes at an offset are there, and count as used. */
+	hasAny(delta: number, count: number): boolean {
+		if (this.physAt(delta) < 0 || this.physAt(delta + count - 1) < 0) return false;
+		this.use(delta, count);
+		return true;
+	}
+
+	/** Whether these bytes (`count` of `bytes` from `first` on) are at an offset; if so they count as used. */
+	has(delta: number, bytes: Uint8Array, first: number, count: number): boolean {
+		for (let n = 0; n < count; ) {
+			const at = this.#within + delta + n;
+			const page = this.#page(Math.floor(at / PAGE_BYTES));
+			if (page.phys < 0) return false;
+			const within = at & (PAGE_BYTES - 1);
+			const end = Math.min(count, n + PAGE_BYTES - within);
+			const host = page.hostOffset + within - n;
+			const memory = this.#memory.bytes;
+			for (; n < end; n++) if (memory[host + n] !== bytes[first + n]) return false;
+		}
+		this.use(delta, count);
+		return true;
 	}
 
 	/** The bytes at an offset have been taken into the region. */

@@ -93,7 +93,7 @@ class RegionEmitter {
 		this.#ops.onBranch = (condition) => this.#onBranch(condition);
 		this.#ops.onComputed = () => this.#onComputed();
 		this.#ops.onTarget = (distance) => {
-			if (graph.notesTargets) noteTarget(this.#f, graph.physAt(this.#ops.delta), distance);
+			if (graph.notesTargets) noteTarget(this.#f, graph.code.physAt(this.#ops.delta), this.#ops.insn.modrm, distance);
 		};
 		for (const block of graph.blocks) {
 			this.#headers.push(undefined);

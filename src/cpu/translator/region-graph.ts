@@ -51,8 +51,8 @@ export interface RegionGraph {
 	readonly blocks: readonly RegionBlock[];
 	readonly insnCount: number;
 	readonly extents: readonly CodeExtent[];
-	/** Physical address of the instruction at an offset from the entry. */
-	physAt(delta: number): number;
+	/** Where all of it stands. */
+	readonly code: CodeWindow;
 	/** Computed jumps note where they lead: the region may be made again, with that inside. */
 	readonly notesTargets: boolean;
 }
@@ -89,6 +89,8 @@ export function buildGraph(
 	hi: number,
 	limits: RegionLimits,
 	isEntry: (phys: number) => boolean = () => false,
+	/** Other regions have a block there, which runs as part of them: how often is not known. */
+	isWithin: (phys: number) => boolean = () => false,
 ): RegionGraph | undefined {
 	const { modeKey } = block;
 	const codeBits = codeBitsOf(modeKey);
@@ -104,7 +106,8 @@ export function buildGraph(
 	const work: number[] = [0];
 	const runsAt = (delta: number): number => {
 		const phys = pages.physAt(delta);
-		return phys < 0 ? 0 : cache.runsAt(phys, modeKey);
+		if (phys < 0) return 0;
+		return isWithin(phys) ? Number.POSITIVE_INFINITY : cache.runsAt(phys, modeKey);
 	};
 	const hotAfter = cache.hotAfter(modeKey);
 	const fewestRuns = Math.max(1, hotAfter * BLOCK_SHARE);
@@ -116,9 +119,10 @@ export function buildGraph(
 		return true;
 	};
 	/** Takes in the code that a computed jump or call was seen to lead to. */
-	const follow = (delta: number, isCall: boolean, next: number): void => {
+	const follow = (delta: number, { row, modrm }: Insn, next: number): void => {
+		const isCall = row.flow === "call";
 		if (isCall && (returnSites.size >= limits.calls || !lead(next))) return;
-		const targets = targetsOf(memory, pages.physAt(delta))
+		const targets = targetsOf(memory, pages.physAt(delta), modrm)
 			.map((distance) => delta + distance)
 			.filter((target) => runsAt(target) >= calleeRuns && lead(target));
 		if (targets.length === 0) return;
@@ -151,7 +155,7 @@ export function buildGraph(
 					if (!insns.has(next)) work.push(next);
 				}
 			}
-			if (limits.calls > 0 && isRoaming && isComputed(decoded)) follow(delta, flow === "call", next);
+			if (limits.calls > 0 && isRoaming && isComputed(decoded)) follow(delta, decoded, next);
 			if (flow === "jcc") {
 				if (!lead(next)) break;
 			} else if (flow !== "none") break;
@@ -173,7 +177,7 @@ export function buildGraph(
 		blocks: ordered,
 		insnCount,
 		extents: pages.extents,
-		physAt: (delta) => pages.physAt(delta),
+		code: pages,
 		notesTargets: limits.calls === 0,
 	};
 }

@@ -1,13 +1,15 @@
-import { type Expr, i32, i64, loadOp, op, roleGet, varying } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, loadOp, op, openConst, roleGet, varying } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { RegOperand } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { FlagSource, Width } from "../emit/condition.ts";
 import type { StackPage } from "../emit/memory-ops.ts";
 import { type Callables, type GprRef, Ops } from "../emit/ops.ts";
+import { memoryOperand } from "../interpreter/record.ts";
 import type { FlagKind } from "../state/flags.ts";
 import { at, codeBitsOf, MODE, TLB_ENTRY } from "../state/layout.ts";
 import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
+import { mayMove, PLACE } from "./open-places.ts";
 import { RegionFloats } from "./region-floats.ts";
 import { copyState, type FlowState, type RegionUse } from "./region-flow.ts";
 import { ExitSites, type KnownFlags } from "./region-sites.ts";
@@ -46,6 +48,7 @@ export abstract class RegionLocals extends Ops {
 	/** Offset of the instruction that made it. */
 	readonly exitDelta: number;
 	protected readonly codeBits: number;
+	protected readonly isSupervisor: boolean;
 	protected readonly registerType: "i32" | "i64";
 	protected isInMemory = false;
 	/** The places where the region leaves in the middle, by the number that it leaves with. */
@@ -88,6 +91,7 @@ export abstract class RegionLocals extends Ops {
 		this.use = use;
 		this.state = { ...state };
 		this.codeBits = codeBitsOf(modeKey);
+		this.isSupervisor = (modeKey & MODE.user) === 0;
 		this.registerType = this.codeBits === 64 ? "i64" : "i32";
 		for (let i = 0; i < 16; i++) this.gprLocals.push(f.register(this.registerType));
 		this.budget = f.local("i32");
@@ -222,6 +226,8 @@ export abstract class RegionLocals extends Ops {
 
 	/** The memory operand's displacement, or the like. */
 	protected displacement(type: "i32" | "i64", value: number): Expr {
+		if (this.isSupervisor && mayMove(value) && memoryOperand(this.insn)?.ripRelative === false)
+			return openConst(type, value, { kind: PLACE.displacement, argument: this.delta });
 		return this.openConstant(type, DISPLACEMENT, value);
 	}
 

@@ -1,10 +1,11 @@
-import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
+import { type Expr, i32, i64, loadOp, op, openConst } from "../../wasm/expr.ts";
 import type { Template } from "../../wasm/template.ts";
 import type { FarOperand, Imm64Operand, ImmOperand, RegOperand, RelOperand } from "../../x86/decode/insn.ts";
 import { gaveUp, type SegRef } from "../emit/ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import { FROM_REGION } from "../mmu/mmu.ts";
 import { at, EXIT } from "../state/layout.ts";
+import { mayMove, PLACE, TAKES_ADDRESSES } from "./open-places.ts";
 import { RegionTemplates } from "./region-templates.ts";
 import { BASE_ROLE, type Ending, INDEX_ROLE, NEXT } from "./templates.ts";
 
@@ -33,6 +34,8 @@ export class RegionOps extends RegionTemplates {
 	immediate(n: number, type: "i32" | "i64"): Expr {
 		const operand = this.insn.operands[n] as ImmOperand | Imm64Operand | FarOperand;
 		const value = operand.kind === "far" ? operand.offset : operand.value;
+		if (operand.kind === "imm" && this.isSupervisor && mayMove(operand.value) && TAKES_ADDRESSES.has(this.insn.mnemonic))
+			return openConst(type, operand.value, { kind: PLACE.immediate, argument: this.delta });
 		return type === "i64" ? i64(value) : i32(Number(BigInt.asIntN(32, BigInt(value))));
 	}
 
@@ -109,7 +112,11 @@ export class RegionOps extends RegionTemplates {
 	protected branchTarget(n: number): Expr {
 		this.f.spoil();
 		const { disp } = this.insn.operands[n] as RelOperand;
-		return this.cut(this.ripPlus(this.delta + this.insn.lengthBytes + disp));
+		const distance = this.delta + this.insn.lengthBytes + disp;
+		// Modules of a kernel call what lies at another distance after each start.
+		if (this.isSupervisor && this.insn.row.flow === "call" && this.insn.opBytes !== 2 && distance === (distance | 0))
+			return this.ripAt(openConst("i32", distance, { kind: PLACE.target, argument: this.delta }));
+		return this.cut(this.ripPlus(distance));
 	}
 
 	branch(n: number, condition?: Expr): void {

@@ -26,7 +26,17 @@ export interface ExitSite {
 
 /** All of a region's exit sites by number: there are many, few of which are ever asked for. */
 export class ExitSites {
-	readonly #packed: number[] = [];
+	readonly #packed: number[];
+
+	/** @param packed what `packed` once was */
+	constructor(packed: number[] = []) {
+		this.#packed = packed;
+	}
+
+	/** Triples. */
+	get packed(): readonly number[] {
+		return this.#packed;
+	}
 
 	get count(): number {
 		return this.#packed.length / 3;

@@ -1,9 +1,10 @@
 import type { Expr } from "../../wasm/expr.ts";
-import { i32, op, varying } from "../../wasm/expr.ts";
+import { i32, op, openConst, varying } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import { type FlagSource, flagImage } from "../emit/condition.ts";
 import { ccOp } from "../state/flags.ts";
 import { at } from "../state/layout.ts";
+import { PLACE } from "./open-places.ts";
 import { afterMemory } from "./region-flow.ts";
 import { FLAG_INPUTS, GPR_AT, inputCount, inputOf, lowest, RegionLocals, wide } from "./region-locals.ts";
 import { type DirtyFlags, WaysOut } from "./region-sites.ts";
@@ -134,7 +135,7 @@ export abstract class RegionWays extends RegionLocals {
 	#tellSite(slot: number): void {
 		this.storeBudget();
 		this.storeRip(this.f, this.ripAt(i32(0)));
-		this.setField32("exitRegion", i32(slot));
+		this.setField32("exitRegion", openConst("i32", slot, { kind: PLACE.slot, argument: 0 }));
 		this.setField32("exitSite", this.f.get(this.exitSite));
 	}
 

@@ -4,6 +4,7 @@ import type { Insn } from "../../x86/decode/insn.ts";
 import { isByStackPointer } from "../emit/memory-ops.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import type { Effects } from "./effects.ts";
+import { mayMove } from "./open-places.ts";
 import { FORMS, type KnownFlags } from "./region-sites.ts";
 
 /** Roles that registers play in an instruction: operand n (n < 4), base and index of the memory operand. */
@@ -70,6 +71,7 @@ function addressForm(insn: Insn): number {
 	if (mem === undefined) return 255;
 	const { base, index, scale, disp, seg, ripRelative, addrBits } = mem;
 	if (addrBits === 16 || disp !== (disp | 0)) return -1;
+	if (!ripRelative && mayMove(disp)) return -1;
 	if (ripRelative) return addrBits === 64 ? seg : -1;
 	if (base < 0 && index < 0) return -1;
 	const parts = (index < 0 ? 0 : 4 + scale) + (base < 0 ? 0 : 8) + (disp === 0 ? 0 : 16);

@@ -2,20 +2,23 @@ import { PAGE_BYTES } from "../../base/units.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
 import { i32 } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
+import type { FunctionCode } from "../../wasm/function-code.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
 import type { EngineModule, GeneratedModule } from "../engine-module.ts";
 import type { Block, BlockCache } from "../interpreter/block-cache.ts";
-import type { BlockRegion } from "../interpreter/region-pages.ts";
+import type { BlockRegion, OtherPage } from "../interpreter/region-pages.ts";
 import type { Mmu } from "../mmu/mmu.ts";
 import { EXIT } from "../state/layout.ts";
 import { emitRegion } from "./emit-region.ts";
-import { buildGraph, type CodeExtent, FIRST_LIMITS, SECOND_LIMITS } from "./region-graph.ts";
-import type { ExitSite, ExitSites } from "./region-sites.ts";
+import { codeOf, mayRecall, recallRegion } from "./recall-region.ts";
+import { buildGraph, type CodeExtent, FIRST_LIMITS, type RegionGraph, SECOND_LIMITS } from "./region-graph.ts";
+import { imageOf } from "./region-image.ts";
+import type { RegionLibrary } from "./region-library.ts";
+import { type ExitSite, ExitSites } from "./region-sites.ts";
 import { ShapeTable } from "./shapes.ts";
 
-/** A block that has become hot, and where it was met: the linear address hi:lo as this CPU sees memory. */
-export interface HotBlock {
-	readonly block: Block;
+/** Where a block was met: the linear address hi:lo as this CPU sees memory. */
+export interface Met {
 	readonly mmu: Mmu;
 	readonly lo: number;
 	readonly hi: number;
@@ -23,8 +26,19 @@ export interface HotBlock {
 
 type Tier = 1 | 2;
 
-interface Wanted extends HotBlock {
-	readonly tier: Tier;
+interface Wanted extends Met {
+	readonly block: Block;
+	/** "kept": what an earlier run has made of it. */
+	readonly tier: Tier | "kept";
+}
+
+/** Code for a slot, and what it was made from. */
+interface Made {
+	readonly code: FunctionCode;
+	readonly sites: ExitSites;
+	readonly extents: readonly CodeExtent[];
+	/** Physical addresses of its blocks but the first. */
+	readonly inner: readonly number[];
 }
 
 /** Where code has been translated: a block, and the low half of the linear address where it was met. */
@@ -73,6 +87,8 @@ export interface TranslatorStats {
 	invalidated: number;
 	/** Too long, or unpredictable. */
 	refused: number;
+	/** Taken over from earlier runs; not among `regions`. */
+	recalled: number;
 }
 
 /** Turns hot blocks into regions of WebAssembly and puts them in the place of their blocks. */
@@ -80,6 +96,8 @@ export class Translator {
 	readonly #engine: EngineModule;
 	readonly #memory: GuestMemory;
 	readonly #blocks: BlockCache;
+	/** Where translations outlive the machine, if anywhere. */
+	readonly #library: RegionLibrary | undefined;
 	readonly #shapes = new ShapeTable();
 	readonly #queue: Wanted[] = [];
 	/** Slices since the queue was last emptied with something in it, and all. */
@@ -96,11 +114,12 @@ export class Translator {
 	readonly #sites: ExitSites[] = [];
 	/** What stands in the slot of a region that is no more: back to the run loop, which finds the block again. */
 	readonly #gone: unknown;
-	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0 };
+	readonly stats: TranslatorStats = { regions: 0, secondRegions: 0, instructions: 0, bytes: 0, invalidated: 0, refused: 0, recalled: 0 };
 	/** These have other code now: jump caches must look again. */
 	onInstalled: (regions: readonly InstalledRegion[]) => void = () => {};
 
-	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache) {
+	constructor(engine: EngineModule, memory: GuestMemory, blocks: BlockCache, library?: RegionLibrary) {
+		this.#library = library;
 		this.#engine = engine;
 		this.#memory = memory;
 		this.#blocks = blocks;
@@ -126,10 +145,16 @@ export class Translator {
 		};
 	}
 
-	/** A block has run often. */
-	heat(hot: HotBlock): void {
-		if (hot.block.isStale) return;
-		this.#want({ ...hot, tier: 1 });
+	/** A block (by its head record) has run often, or as often as it takes to be looked for among what is kept. */
+	heat(record: number, met: Met): void {
+		if (!this.#blocks.isFirstLook(record)) {
+			this.#want({ block: this.#blocks.heated(record), ...met, tier: 1 });
+			return;
+		}
+		const { phys, modeKey } = this.#blocks.placeOf(record);
+		if (this.#library !== undefined && mayRecall(this.#library, this.#memory, phys, modeKey))
+			this.#want({ block: this.#blocks.heated(record), ...met, tier: "kept" });
+		else this.#blocks.leaveCold(record);
 	}
 
 	#want(wanted: Wanted): void {
@@ -179,15 +204,18 @@ export class Translator {
 		this.stats.bytes += module.instantiate();
 		for (const region of regions) this.#enter(region);
 		this.onInstalled(regions);
+		this.#library?.keepMuch();
 	}
 
-	#translate({ block, mmu, lo, hi, tier }: Wanted, module: GeneratedModule): Region | undefined {
+	#translate(wanted: Wanted, module: GeneratedModule): Region | undefined {
+		const { block, mmu, lo, hi, tier } = wanted;
 		if (block.isStale) return undefined;
 		// Another process may be running by now: the block becomes hot again where it lives.
 		if (mmu.probeCodePage(lo, hi, 0) !== block.phys - (block.phys % PAGE_BYTES)) {
 			this.#blocks.rewarm(block);
 			return undefined;
 		}
+		if (tier === "kept") return this.#recall(wanted, module);
 		const place = placeOf(block.phys, block.modeKey);
 		if (tier === 1 && this.#within.has(place) && !this.#doubted.has(block.record)) {
 			this.#doubted.add(block.record);
@@ -196,10 +224,10 @@ export class Translator {
 		}
 		const isEntry = (phys: number) => tier === 1 && this.#entries.has(placeOf(phys, block.modeKey));
 		const limits = tier === 1 ? FIRST_LIMITS : SECOND_LIMITS;
-		const graph = buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, limits, isEntry);
+		const isWithin = (phys: number) => this.#within.has(placeOf(phys, block.modeKey));
+		const graph = buildGraph(this.#memory, this.#blocks, mmu, block, lo, hi, limits, isEntry, isWithin);
 		if (graph === undefined) return undefined;
-		const otherPages = graph.extents.filter(({ pageIndex }) => pageIndex !== 0).map(({ pageIndex, phys }) => ({ pageIndex, phys }));
-		if (tier === 1 && block.regions.some((known) => isSameMapping(known, otherPages))) return undefined;
+		if (tier === 1 && isKnown(block, graph.extents)) return undefined;
 		const slot = this.#engine.reserveSlot();
 		const emitted = emitRegion(graph, module, this.#shapes, slot);
 		if (emitted === undefined || emitted.code.length > MAX_REGION_BYTES) {
@@ -207,16 +235,49 @@ export class Translator {
 			this.#engine.releaseSlot(slot);
 			return undefined;
 		}
-		module.add(slot, emitted.code, `region${tier} ${hex(lo, hi)}`);
+		const code = emitted.code.freeze();
 		this.stats.regions++;
 		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
-		const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => placeOf(graph.physAt(delta), block.modeKey));
+		this.#keep(graph, tier, code, emitted.sites, module);
+		const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => graph.code.physAt(delta));
+		return this.#place(wanted, tier, slot, { code, sites: emitted.sites, extents: graph.extents, inner }, module);
+	}
+
+	#keep(graph: RegionGraph, tier: Tier, code: FunctionCode, sites: ExitSites, module: GeneratedModule): void {
+		const library = this.#library;
+		if (library === undefined) return;
+		const image = imageOf(graph, tier, code, sites, (callee) => library.nameId(module.nameOf(callee)));
+		if (image !== undefined) library.add(image);
+	}
+
+	/** Takes over what an earlier run has made of the block, if its code is there. */
+	#recall(wanted: Wanted, module: GeneratedModule): Region | undefined {
+		const library = this.#library as RegionLibrary;
+		const { block } = wanted;
+		const recalled = recallRegion(library, this.#memory, { ...block, ...wanted });
+		if (recalled === undefined || isKnown(block, recalled.window.extents)) {
+			this.#blocks.rewarm(block);
+			return undefined;
+		}
+		library.use(recalled.at);
+		this.stats.recalled++;
+		const { image, window } = recalled;
+		const slot = this.#engine.reserveSlot();
+		const code = codeOf(library, recalled, slot, module);
+		const inner = image.inner.map((delta) => window.physAt(delta));
+		return this.#place(wanted, image.tier, slot, { code, sites: new ExitSites([...image.sites]), extents: window.extents, inner }, module);
+	}
+
+	/** Puts the code into the module; it will be in its slot when that is instantiated. */
+	#place({ block, lo, hi }: Wanted, tier: Tier, slot: number, { code, sites, extents, inner }: Made, module: GeneratedModule): Region {
+		module.add(slot, code, `region${tier} ${hex(lo, hi)}`);
 		const unsampled = { samples: 0, recentSamples: 0, sampledAt: 0, isWanted: false };
-		const region = { slot, otherPages, block, lo, tier, ...unsampled, sites: emitted.sites, extents: graph.extents, place, inner };
+		const place = placeOf(block.phys, block.modeKey);
+		const places = inner.map((phys) => placeOf(phys, block.modeKey));
 		count(this.#entries, place, 1);
-		for (const each of inner) count(this.#within, each, 1);
-		return region;
+		for (const each of places) count(this.#within, each, 1);
+		return { slot, otherPages: otherPagesOf(extents), block, lo, tier, ...unsampled, sites, extents, place, inner: places };
 	}
 
 	/** The region's code is in its slot: it takes its block's place, until its bytes change. */
@@ -277,7 +338,16 @@ function count(counts: Map<number, number>, key: number, change: 1 | -1): void {
 
 const hex = (lo: number, hi: number): string => (BigInt.asUintN(32, BigInt(hi)) * 0x1_0000_0000n + BigInt(lo >>> 0)).toString(16);
 
-function isSameMapping(known: BlockRegion, pages: readonly { readonly pageIndex: number; readonly phys: number }[]): boolean {
+const otherPagesOf = (extents: readonly CodeExtent[]): OtherPage[] =>
+	extents.filter(({ pageIndex }) => pageIndex !== 0).map(({ pageIndex, phys }) => ({ pageIndex, phys }));
+
+/** The block has a translation for when its pages are mapped like this. */
+function isKnown(block: Block, extents: readonly CodeExtent[]): boolean {
+	const pages = otherPagesOf(extents);
+	return block.regions.some((known) => isSameMapping(known, pages));
+}
+
+function isSameMapping(known: BlockRegion, pages: readonly OtherPage[]): boolean {
 	return (
 		known.otherPages.length === pages.length &&
 		known.otherPages.every(({ pageIndex, phys }) => pages.some((page) => page.pageIndex === pageIndex && page.phys === phys))

@@ -1,0 +1,130 @@
+import { PAGE_BYTES } from "../../base/units.ts";
+import { CALLEE, OPEN_KINDS } from "../../wasm/expr.ts";
+import type { FunctionCode } from "../../wasm/function-code.ts";
+import type { MemOperand } from "../../x86/decode/insn.ts";
+import { memoryOperand } from "../interpreter/record.ts";
+import type { CodeWindow } from "./code-window.ts";
+import { PLACE } from "./open-places.ts";
+import type { RegionGraph, RegionInsn } from "./region-graph.ts";
+import type { ExitSites } from "./region-sites.ts";
+
+/** A region as another run may use it: its code, and all that this follows from. Offsets of guest code count from the entry. */
+export interface RegionImage {
+	readonly key: number;
+	/** 1 or 2, as it was made. */
+	readonly tier: 1 | 2;
+	/** Pairs: offset and count of guest bytes that must be the same. Fields that the code leaves open lie between them. */
+	readonly spans: readonly number[];
+	/** Those bytes. */
+	readonly guest: Uint8Array;
+	/** As `FunctionCode` has them; of its open places, callees are numbers that the library has names for, fields are told by the offset of their four bytes. */
+	readonly body: Uint8Array;
+	readonly unlikely: readonly number[];
+	readonly open: readonly number[];
+	/** As `ExitSites` packs them. */
+	readonly sites: readonly number[];
+	/** Offsets of its blocks but the first. */
+	readonly inner: readonly number[];
+}
+
+/** What can be told of an entry at once: where in its page it stands, the mode, and its first byte. */
+export function keyOf(phys: number, modeKey: number, firstByte: number): number {
+	return (phys % PAGE_BYTES) | (modeKey << 12) | (firstByte << 20);
+}
+
+const FIELD_BYTES = 4;
+/** Bytes of immediates that may stand behind a displacement. */
+const IMMEDIATES = [0, 1, 2, 4];
+
+/** What a region becomes for others; undefined: it is of use only where it is. @param nameId number of a called function, by the number that the code has for it */
+export function imageOf(
+	graph: RegionGraph,
+	tier: 1 | 2,
+	code: FunctionCode,
+	sites: ExitSites,
+	nameId: (callee: number) => number,
+): RegionImage | undefined {
+	const { code: window, modeKey } = graph;
+	const insns = new Map<number, RegionInsn>();
+	for (const block of graph.blocks) for (const each of block.insns) insns.set(each.delta, each);
+	const open = [...code.open];
+	const fields = new Set<number>();
+	for (let i = 1; i < open.length; i += 2) {
+		const place = open[i] as number;
+		const kind = place & (OPEN_KINDS - 1);
+		const argument = (place - kind) / OPEN_KINDS;
+		if (kind === CALLEE) open[i] = nameId(argument) * OPEN_KINDS + CALLEE;
+		else if (kind !== PLACE.slot) {
+			const field = fieldOf(insns.get(argument) as RegionInsn, kind, window);
+			if (field === undefined) return undefined;
+			fields.add(field);
+			open[i] = field * OPEN_KINDS + kind;
+			// A callee far away: offsets have to fit into a word of the library.
+			if (open[i] !== ((open[i] as number) | 0)) return undefined;
+		}
+	}
+	const spans = spansOf([...insns.values()], fields);
+	let total = 0;
+	for (let i = 1; i < spans.length; i += 2) total += spans[i] as number;
+	const guest = new Uint8Array(total);
+	for (let i = 0, to = 0; i < spans.length; i += 2) {
+		window.read(spans[i] as number, guest.subarray(to, to + (spans[i + 1] as number)));
+		to += spans[i + 1] as number;
+	}
+	const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => delta);
+	const key = keyOf(window.physAt(0), modeKey, window.uint8At(0));
+	return { key, tier, spans, guest, body: code.bytes, unlikely: code.unlikely, open, sites: sites.packed, inner };
+}
+
+/** Where the four bytes of what is left open stand; undefined: that cannot be told. */
+function fieldOf({ insn, delta }: RegionInsn, kind: number, window: CodeWindow): number | undefined {
+	const end = delta + insn.lengthBytes - FIELD_BYTES;
+	if (kind !== PLACE.displacement) return end;
+	const { disp } = memoryOperand(insn) as MemOperand;
+	const found = IMMEDIATES.map((bytes) => end - bytes).filter((at) => at > delta && window.int32At(at) === (disp | 0));
+	return found.length === 1 ? found[0] : undefined;
+}
+
+/** The instructions' bytes, without the fields. */
+function spansOf(insns: RegionInsn[], fields: ReadonlySet<number>): number[] {
+	const spans: number[] = [];
+	const add = (first: number, end: number) => {
+		const last = spans.length - 2;
+		if (end <= first) return;
+		if (last >= 0 && (spans[last] as number) + (spans[last + 1] as number) === first) spans[last + 1] = end - (spans[last] as number);
+		else spans.push(first, end - first);
+	};
+	for (const { insn, delta } of insns.sort((a, b) => a.delta - b.delta)) {
+		let first = delta;
+		const end = delta + insn.lengthBytes;
+		if (fields.size > 0)
+			for (let at = delta; at < end; at++)
+				if (fields.has(at)) {
+					add(first, at);
+					first = at + FIELD_BYTES;
+				}
+		add(first, end);
+	}
+	return spans;
+}
+
+/** Whether the guest has that code here. Afterwards `window` says what of memory it was. */
+export function isCodeOf({ spans, guest, open }: RegionImage, window: CodeWindow): boolean {
+	for (let i = 0, at = 0; i < spans.length; i += 2) {
+		const count = spans[i + 1] as number;
+		if (!window.has(spans[i] as number, guest, at, count)) return false;
+		at += count;
+	}
+	for (let i = 1; i < open.length; i += 2) {
+		const place = open[i] as number;
+		const kind = place & (OPEN_KINDS - 1);
+		if (kind > PLACE.slot && !window.hasAny((place - kind) / OPEN_KINDS, FIELD_BYTES)) return false;
+	}
+	return true;
+}
+
+/** What goes into an open place that stands for a field. */
+export function fieldValue(kind: number, field: number, window: CodeWindow): number {
+	const value = window.int32At(field);
+	return kind === PLACE.target ? value + field + FIELD_BYTES : value;
+}
