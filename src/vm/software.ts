@@ -111,6 +111,7 @@ export class SoftwareCpuEngine implements CpuEngine {
 				: {
 						translatedRegions: translated.regions,
 						secondRegions: translated.secondRegions,
+						recalledRegions: translated.recalled,
 						translatedInstructions: translated.instructions,
 						translatedBytes: translated.bytes,
 						invalidatedRegions: translated.invalidated,

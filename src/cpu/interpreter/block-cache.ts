@@ -127,8 +127,8 @@ export class BlockCache {
 		return (modeKey & MODE.user) === 0 ? this.#thresholds.supervisor : this.#thresholds.user;
 	}
 
-	/** A block is hot because it is to be looked for, which is not done again. */
-	isFirstLook(record: number): boolean {
+	/** Whether a block is hot because it is to be looked for; that is done once. */
+	takeFirstLook(record: number): boolean {
 		if (this.#firstLook === 0 || this.#lookedFor.has(record)) return false;
 		this.#lookedFor.add(record);
 		return true;

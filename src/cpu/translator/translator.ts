@@ -147,7 +147,7 @@ export class Translator {
 
 	/** A block (by its head record) has run often, or as often as it takes to be looked for among what is kept. */
 	heat(record: number, met: Met): void {
-		if (!this.#blocks.isFirstLook(record)) {
+		if (!this.#blocks.takeFirstLook(record)) {
 			this.#want({ block: this.#blocks.heated(record), ...met, tier: 1 });
 			return;
 		}
