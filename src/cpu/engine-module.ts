@@ -145,8 +145,9 @@ function withSlowOnes(helpers: Readonly<Record<string, Helper>>): Readonly<Recor
 /** Functions to be put into the table together. Imports are gathered while bodies are written, so numbers are final at once. */
 export class GeneratedModule implements Callables {
 	readonly #engine: EngineModule;
-	/** Numbers by name. */
+	/** Numbers by name, and names by number. */
 	readonly #imports = new Map<string, number>();
+	readonly #names: string[] = [];
 	readonly #bodies: { slot: number; body: FunctionBody; name: string; exported: string }[] = [];
 
 	constructor(engine: EngineModule) {
@@ -159,12 +160,13 @@ export class GeneratedModule implements Callables {
 		this.#engine.signatureOf(name);
 		const index = this.#imports.size;
 		this.#imports.set(name, index);
+		this.#names.push(name);
 		return index;
 	}
 
 	/** Of the function with this number. */
 	nameOf(index: number): string {
-		return [...this.#imports.keys()][index] as string;
+		return this.#names[index] as string;
 	}
 
 	/** `name` is for profilers, `exported` for whoever keeps the module. */
@@ -180,7 +182,7 @@ export class GeneratedModule implements Callables {
 		const module = new ModuleBuilder();
 		module.type(HANDLER_PARAMS, "i32"); // type 0: what the table holds
 		importEngine(module);
-		for (const name of this.#imports.keys()) {
+		for (const name of this.#names) {
 			const { params, result, from } = this.#engine.signatureOf(name);
 			module.importFunction(from, name, params, result);
 		}

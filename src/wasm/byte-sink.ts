@@ -1,5 +1,11 @@
-/** What `padded` takes. */
+/** Bytes for any 32-bit value. */
 export const PADDED_BYTES = 5;
+
+/** Signed LEB128 in so many bytes, whatever the value is. */
+export function putPadded(bytes: Uint8Array, at: number, value: number, count: number): void {
+	for (let n = 0; n < count - 1; n++) bytes[at + n] = ((value >> (7 * n)) & 0x7f) | 0x80;
+	bytes[at + count - 1] = (value >> (7 * (count - 1))) & 0x7f;
+}
 
 /** A growing run of bytes with WebAssembly's variable-length integers (WebAssembly Core 2.0 §5.2.2, "Integers"). */
 export class ByteSink {
@@ -78,10 +84,11 @@ export class ByteSink {
 		this.u8(Number(rest & 0x7fn));
 	}
 
-	/** Signed LEB128 of a 32-bit value in `PADDED_BYTES` whatever it is, so that another can be put in its place. */
-	padded(value: number): void {
-		for (let shift = 0; shift < 28; shift += 7) this.u8(((value >> shift) & 0x7f) | 0x80);
-		this.u8((value >> 28) & 0x7f);
+	/** A value in so many bytes that another can be put in its place (`putPadded`). */
+	padded(value: number, count: number): void {
+		if (this.#length + count > this.#bytes.length) this.#grow(count);
+		putPadded(this.#bytes, this.#length, value, count);
+		this.#length += count;
 	}
 
 	raw(bytes: Uint8Array | readonly number[]): void {

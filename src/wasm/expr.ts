@@ -1,3 +1,4 @@
+import { PADDED_BYTES } from "./byte-sink.ts";
 import { OP, type OpName, type ValueType } from "./opcodes.ts";
 
 /**
@@ -123,21 +124,31 @@ export const OPEN = -3;
 
 /** @param place what `FunctionCode.open` says of it */
 export function openConst(type: "i32" | "i64", value: number, place: OpenPlace): Expr {
-	const number = leaf("i32", OP.i32Const, place.argument * OPEN_KINDS + place.kind);
-	return new Expr(type, OPEN, undefined, undefined, number, value);
+	return new Expr(type, OPEN, undefined, undefined, leaf("i32", OP.i32Const, numberOfPlace(place)), value);
 }
 
 /** What stands in a function's code and differs where that is used again. */
 export interface OpenPlace {
-	/** `CALLEE`, or another number below `OPEN_KINDS`. */
+	/** `CALLEE`, or another number below 8. */
 	readonly kind: number;
 	/** A whole number. */
 	readonly argument: number;
 }
 
-export const OPEN_KINDS = 8;
+const OPEN_KINDS = 8;
 /** The number of a function that is called. */
 export const CALLEE = 0;
+
+/** A place as one number, and back. */
+export const numberOfPlace = ({ kind, argument }: OpenPlace): number => argument * OPEN_KINDS + kind;
+
+export function placeOfNumber(number: number): OpenPlace {
+	const kind = number & (OPEN_KINDS - 1);
+	return { kind, argument: (number - kind) / OPEN_KINDS };
+}
+
+/** Bytes that the value takes. */
+export const placeBytes = (kind: number): number => (kind === CALLEE ? 2 : PADDED_BYTES);
 
 export function isConst(e: Expr): boolean {
 	return e.op === OP.i32Const || e.op === OP.i64Const;

@@ -1,5 +1,5 @@
 import type { ByteSink } from "./byte-sink.ts";
-import { codeOf, type Expr, OPEN_KINDS, onStack, type Stencil, truth } from "./expr.ts";
+import { CALLEE, codeOf, type Expr, numberOfPlace, onStack, type Stencil, truth } from "./expr.ts";
 import { type FunctionBody, FunctionCode } from "./function-code.ts";
 import { OP, type OpName, TYPE_CODE, type ValueType } from "./opcodes.ts";
 import { type Filling, HOLE, Recorder, type Template } from "./template.ts";
@@ -205,8 +205,7 @@ export class FunctionBuilder extends ValueWriter implements FunctionBody {
 	}
 
 	#callee(functionIndex: number): void {
-		this.open.push(this.code.length, functionIndex * OPEN_KINDS);
-		this.code.pair(0x80 | (functionIndex & 0x7f), functionIndex >> 7);
+		this.writeOpen(numberOfPlace({ kind: CALLEE, argument: functionIndex }), functionIndex);
 	}
 
 	callIndirectLet(typeIndex: number, type: ValueType, args: readonly Expr[], callee: Expr): Expr {

@@ -1,5 +1,5 @@
-import { type ByteSink, PADDED_BYTES } from "./byte-sink.ts";
-import { CALLEE, OPEN_KINDS } from "./expr.ts";
+import { type ByteSink, putPadded } from "./byte-sink.ts";
+import { placeBytes, placeOfNumber } from "./expr.ts";
 import type { ValueType } from "./opcodes.ts";
 
 /** A function as a module takes it. */
@@ -12,9 +12,6 @@ export interface FunctionBody {
 	 */
 	finish(out: ByteSink): readonly number[];
 }
-
-/** What the number of a called function takes. */
-const CALLEE_BYTES = 2;
 
 /** What others know of the places that a function's code leaves open. */
 export type Filler = (kind: number, argument: number) => number;
@@ -48,10 +45,8 @@ export class FunctionCode implements FunctionBody {
 		const bytes = this.bytes.slice();
 		const start = lengthBytes(bytes);
 		for (let i = 0; i < this.open.length; i += 2) {
-			const place = this.open[i + 1] as number;
-			const kind = place & (OPEN_KINDS - 1);
-			const value = fill(kind, (place - kind) / OPEN_KINDS);
-			putPadded(bytes, start + (this.open[i] as number), value, kind === CALLEE ? CALLEE_BYTES : PADDED_BYTES);
+			const { kind, argument } = placeOfNumber(this.open[i + 1] as number);
+			putPadded(bytes, start + (this.open[i] as number), fill(kind, argument), placeBytes(kind));
 		}
 		return new FunctionCode(this.paramTypes, this.resultType, bytes, this.unlikely, this.open);
 	}
@@ -67,10 +62,4 @@ function lengthBytes(bytes: Uint8Array): number {
 	let count = 1;
 	while ((bytes[count - 1] as number) >= 0x80) count++;
 	return count;
-}
-
-/** Signed LEB128 of so many bytes. */
-function putPadded(bytes: Uint8Array, at: number, value: number, count: number): void {
-	for (let n = 0; n < count - 1; n++) bytes[at + n] = ((value >> (7 * n)) & 0x7f) | 0x80;
-	bytes[at + count - 1] = (value >> (7 * (count - 1))) & 0x7f;
 }

@@ -1,6 +1,6 @@
 import { InternalError } from "../base/assert.ts";
 import { ByteSink } from "./byte-sink.ts";
-import { type Expr, localGet, localOf, ON_STACK, OPEN, ROLE, STENCIL, VARYING } from "./expr.ts";
+import { type Expr, localGet, localOf, ON_STACK, OPEN, placeBytes, placeOfNumber, ROLE, STENCIL, VARYING } from "./expr.ts";
 import { OP, type ValueType } from "./opcodes.ts";
 import { HOLE, type Recorder } from "./template.ts";
 
@@ -260,8 +260,13 @@ export class ValueWriter {
 	#open(e: Expr): void {
 		this.spoil();
 		this.code.u8(e.type === "i64" ? OP.i64Const : OP.i32Const);
-		this.open.push(this.code.length, (e.c as Expr).imm as number);
-		this.code.padded(e.imm as number);
+		this.writeOpen((e.c as Expr).imm as number, e.imm as number);
+	}
+
+	/** @param place as one number */
+	protected writeOpen(place: number, value: number): void {
+		this.open.push(this.code.length, place);
+		this.code.padded(value, placeBytes(placeOfNumber(place).kind));
 	}
 
 	protected constant(type: ValueType, value: number): void {

@@ -1,10 +1,39 @@
 import { PAGE_BYTES } from "../../base/units.ts";
+import { IoBus } from "../../machine/bus.ts";
+import { SteppedClock } from "../../machine/clock.ts";
 import { ENGINE_BYTES, GuestMemory } from "../../machine/memory.ts";
 import type { BlockCache } from "../interpreter/block-cache.ts";
+import { TestBoard } from "../mmu/fixture.ts";
 import type { Mmu } from "../mmu/mmu.ts";
+import { SoftwareCpu } from "../software-cpu.ts";
+import type { SoftwareEngine } from "../software-engine.ts";
+import { ATTR, SEG, updateMode } from "../system/mode.ts";
+import { setSegment } from "../system/segments.ts";
 import { buildGraph, type RegionGraph, type RegionLimits, SECOND_LIMITS } from "./region-graph.ts";
 
 const HLT = 0xf4;
+
+const FLAT = ATTR.P | ATTR.S | ATTR.accessed | ATTR.writable | ATTR.G | ATTR.DB;
+
+/** A processor in flat 32-bit protected mode without paging, about to run what stands at `rip`. */
+export function flatProcessor(engine: SoftwareEngine, rip: number): SoftwareCpu {
+	const environment = {
+		index: 0,
+		cpuCount: 1,
+		io: new IoBus(),
+		clock: new SteppedClock(),
+		board: new TestBoard(),
+		entropy: { next32: () => 1 },
+		onPause: () => {},
+	};
+	const cpu = new SoftwareCpu(engine, environment);
+	cpu.state.set64("cr0", 0x11n);
+	for (let seg = 0; seg < 6; seg++) setSegment(cpu.context, seg, 8, 0, -1, seg === SEG.CS ? FLAT | ATTR.code : FLAT);
+	cpu.state.setLow("rip", rip);
+	cpu.state.setLow("gpr", 0x8000, 4);
+	updateMode(cpu.context);
+	return cpu;
+}
 
 /** Code for translating without running it: memory mapped as it lies, all of whose code counts as hot. */
 export class CodeFixture {

@@ -1,5 +1,5 @@
 import { PAGE_BYTES } from "../../base/units.ts";
-import { CALLEE, OPEN_KINDS } from "../../wasm/expr.ts";
+import { CALLEE, numberOfPlace, placeOfNumber } from "../../wasm/expr.ts";
 import type { FunctionCode } from "../../wasm/function-code.ts";
 import type { MemOperand } from "../../x86/decode/insn.ts";
 import { memoryOperand } from "../interpreter/record.ts";
@@ -50,17 +50,16 @@ export function imageOf(
 	const open = [...code.open];
 	const fields = new Set<number>();
 	for (let i = 1; i < open.length; i += 2) {
-		const place = open[i] as number;
-		const kind = place & (OPEN_KINDS - 1);
-		const argument = (place - kind) / OPEN_KINDS;
-		if (kind === CALLEE) open[i] = nameId(argument) * OPEN_KINDS + CALLEE;
+		const { kind, argument } = placeOfNumber(open[i] as number);
+		if (kind === CALLEE) open[i] = numberOfPlace({ kind, argument: nameId(argument) });
 		else if (kind !== PLACE.slot) {
 			const field = fieldOf(insns.get(argument) as RegionInsn, kind, window);
 			if (field === undefined) return undefined;
 			fields.add(field);
-			open[i] = field * OPEN_KINDS + kind;
+			const number = numberOfPlace({ kind, argument: field });
 			// A callee far away: offsets have to fit into a word of the library.
-			if (open[i] !== ((open[i] as number) | 0)) return undefined;
+			if (number !== (number | 0)) return undefined;
+			open[i] = number;
 		}
 	}
 	const spans = spansOf([...insns.values()], fields);
@@ -71,10 +70,13 @@ export function imageOf(
 		window.read(spans[i] as number, guest.subarray(to, to + (spans[i + 1] as number)));
 		to += spans[i + 1] as number;
 	}
-	const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => delta);
+	const inner = innerOf(graph);
 	const key = keyOf(window.physAt(0), modeKey, window.uint8At(0));
 	return { key, tier, spans, guest, body: code.bytes, unlikely: code.unlikely, open, sites: sites.packed, inner };
 }
+
+/** Offsets of a region's blocks but the first. */
+export const innerOf = ({ blocks, entry }: RegionGraph): number[] => blocks.filter((each) => each !== entry).map(({ delta }) => delta);
 
 /** Where the four bytes of what is left open stand; undefined: that cannot be told. */
 function fieldOf({ insn, delta }: RegionInsn, kind: number, window: CodeWindow): number | undefined {
@@ -116,9 +118,8 @@ export function isCodeOf({ spans, guest, open }: RegionImage, window: CodeWindow
 		at += count;
 	}
 	for (let i = 1; i < open.length; i += 2) {
-		const place = open[i] as number;
-		const kind = place & (OPEN_KINDS - 1);
-		if (kind > PLACE.slot && !window.hasAny((place - kind) / OPEN_KINDS, FIELD_BYTES)) return false;
+		const { kind, argument } = placeOfNumber(open[i] as number);
+		if (kind > PLACE.slot && !window.hasAny(argument, FIELD_BYTES)) return false;
 	}
 	return true;
 }

@@ -1,15 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { IoBus } from "../../machine/bus.ts";
-import { SteppedClock } from "../../machine/clock.ts";
 import { ENGINE_BYTES, GuestMemory } from "../../machine/memory.ts";
 import type { KeptCode } from "../kept-code.ts";
-import { TestBoard } from "../mmu/fixture.ts";
-import { SoftwareCpu } from "../software-cpu.ts";
 import { SoftwareEngine } from "../software-engine.ts";
-import { ATTR, SEG, updateMode } from "../system/mode.ts";
-import { setSegment } from "../system/segments.ts";
+import { flatProcessor } from "./fixture.ts";
 
-const FLAT = ATTR.P | ATTR.S | ATTR.accessed | ATTR.writable | ATTR.G | ATTR.DB;
 /** So many loops, each of them a region. */
 const LOOPS = 100;
 const RET = 0xc3;
@@ -63,20 +57,7 @@ function run(layout: Layout, hotThreshold: number, kept?: KeptCode) {
 	// inc esi; ret
 	memory.bytes.set([0x46, RET], ENGINE_BYTES + layout.callee);
 	const engine = new SoftwareEngine(memory, { hotThreshold, kept, guest: "test" });
-	const entropy = { next32: () => 1 };
-	const cpu = new SoftwareCpu(engine, {
-		index: 0,
-		cpuCount: 1,
-		io: new IoBus(),
-		clock: new SteppedClock(),
-		board: new TestBoard(),
-		entropy,
-	});
-	cpu.state.set64("cr0", 0x11n);
-	for (let seg = 0; seg < 6; seg++) setSegment(cpu.context, seg, 8, 0, -1, seg === SEG.CS ? FLAT | ATTR.code : FLAT);
-	cpu.state.setLow("rip", layout.code);
-	cpu.state.setLow("gpr", 0x8000, 4);
-	updateMode(cpu.context);
+	const cpu = flatProcessor(engine, layout.code);
 	for (let slice = 0; slice < 5000 && cpu.run(50, true) !== "halted"; slice++);
 	expect(cpu.isHalted).toBe(true);
 	engine.dispose();

@@ -49,6 +49,8 @@ export class RegionLibrary {
 	readonly #used = new Set<number>();
 	readonly #new = new Map<number, RegionImage[]>();
 	#newCount = 0;
+	/** Of them, so many have been written; the next are written while the machine runs when there are so many in all. */
+	#keptCount = 0;
 	#keepAt = MANY_NEW;
 	/** Functions that images call, by their numbers in there. */
 	readonly #names: string[];
@@ -125,7 +127,8 @@ export class RegionLibrary {
 	/** Writes it all down, if there is enough that is new. */
 	keep(): void {
 		const { words, count, first, run } = this.#stored;
-		if (this.#newCount < Math.max(MIN_NEW, count * MIN_NEW_SHARE)) return;
+		if (this.#newCount - this.#keptCount < Math.max(MIN_NEW, count * MIN_NEW_SHARE)) return;
+		this.#keptCount = this.#newCount;
 		const entries: { lastRun: number; words: Int32Array }[] = [];
 		for (const images of this.#new.values())
 			for (const image of images) {

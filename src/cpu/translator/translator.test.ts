@@ -1,16 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { IoBus } from "../../machine/bus.ts";
-import { SteppedClock } from "../../machine/clock.ts";
 import { ENGINE_BYTES, GuestMemory } from "../../machine/memory.ts";
-import { TestBoard } from "../mmu/fixture.ts";
-import { SoftwareCpu } from "../software-cpu.ts";
+import type { SoftwareCpu } from "../software-cpu.ts";
 import { SoftwareEngine } from "../software-engine.ts";
 import { MODE } from "../state/layout.ts";
-import { ATTR, SEG, updateMode } from "../system/mode.ts";
-import { setSegment } from "../system/segments.ts";
+import { updateMode } from "../system/mode.ts";
+import { flatProcessor } from "./fixture.ts";
 
 const CODE = 0x1fe0;
-const FLAT = ATTR.P | ATTR.S | ATTR.accessed | ATTR.writable | ATTR.G | ATTR.DB;
 
 // 300 times fib(9), a recursive function that the page border runs through:
 // mov ecx, 300; again: mov eax, 9; call fib; dec ecx; jnz again; hlt; 12 times nop
@@ -48,22 +44,7 @@ function processor(code: readonly number[], hotThreshold: number): { cpu: Softwa
 	const memory = new GuestMemory(1 << 20);
 	memory.bytes.set(code, ENGINE_BYTES + CODE);
 	const engine = new SoftwareEngine(memory, { hotThreshold });
-	const entropy = { next32: () => 1 };
-	const environment = {
-		index: 0,
-		cpuCount: 1,
-		io: new IoBus(),
-		clock: new SteppedClock(),
-		board: new TestBoard(),
-		entropy,
-		onPause: () => {},
-	};
-	const cpu = new SoftwareCpu(engine, environment);
-	cpu.state.set64("cr0", 0x11n);
-	for (let seg = 0; seg < 6; seg++) setSegment(cpu.context, seg, 8, 0, -1, seg === SEG.CS ? FLAT | ATTR.code : FLAT);
-	cpu.state.setLow("rip", CODE);
-	cpu.state.setLow("gpr", 0x8000, 4);
-	updateMode(cpu.context);
+	const cpu = flatProcessor(engine, CODE);
 	expect(cpu.state.get("modeKey")).toBe(MODE.code32 | MODE.stack32 | MODE.flat);
 	return { cpu, engine };
 }

@@ -12,7 +12,7 @@ import { EXIT } from "../state/layout.ts";
 import { emitRegion } from "./emit-region.ts";
 import { codeOf, mayRecall, recallRegion } from "./recall-region.ts";
 import { buildGraph, type CodeExtent, FIRST_LIMITS, type RegionGraph, SECOND_LIMITS } from "./region-graph.ts";
-import { imageOf } from "./region-image.ts";
+import { imageOf, innerOf } from "./region-image.ts";
 import type { RegionLibrary } from "./region-library.ts";
 import { type ExitSite, ExitSites } from "./region-sites.ts";
 import { ShapeTable } from "./shapes.ts";
@@ -240,7 +240,7 @@ export class Translator {
 		if (tier === 2) this.stats.secondRegions++;
 		this.stats.instructions += graph.insnCount;
 		this.#keep(graph, tier, code, emitted.sites, module);
-		const inner = graph.blocks.filter((each) => each !== graph.entry).map(({ delta }) => graph.code.physAt(delta));
+		const inner = innerOf(graph).map((delta) => graph.code.physAt(delta));
 		return this.#place(wanted, tier, slot, { code, sites: emitted.sites, extents: graph.extents, inner }, module);
 	}
 
