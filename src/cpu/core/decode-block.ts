@@ -98,7 +98,7 @@ defineCore("decodeBlock", ["i32", "i64", "i32", "i64"], "i32", (f) => {
 	f.store("i32Store", f.get(record), decoder("leadOn"), REC.callee);
 	f.store("i32Store16", f.get(record), placeIn(f.get(delta), f.get(count)), REC.delta);
 	f.store("i64Store", f.get(record), select(isCode64(mode), i64(-1), i64(0xffff_ffff)), REC.imm);
-	f.store("i32Store", head, decoder("head"), HEAD.callee);
+	f.store("i32Store", head, i32(0), HEAD.isStale);
 	const modeAndLength = op("i32Or", op("i32Shl", mode, i32(8)), op("i32Shl", f.get(delta), i32(16)));
 	f.store("i32Store", head, op("i32Or", f.get(count), modeAndLength), HEAD.count);
 	f.store("i32Store", head, loadOp("i32Load", op("i32Shl", isUser(mode), i32(2)), DECODER + DECODER_FIELD.heat), HEAD.heat);

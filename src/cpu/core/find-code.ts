@@ -1,4 +1,4 @@
-import { CODE_INDEX } from "../../machine/memory.ts";
+import { CODE_INDEX, DECODED } from "../../machine/memory.ts";
 import { type Expr, i32, i64, loadOp, op, select } from "../../wasm/expr.ts";
 import type { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Callables } from "../emit/ops.ts";
@@ -6,7 +6,7 @@ import { isUser } from "../emit/values.ts";
 import { CODE_INDEX_ENTRY, CODE_INDEX_ENTRY_BYTES, CODE_INDEX_WAYS, CODE_KEY_MARK, CODE_KEY_SHIFT } from "../interpreter/code-index.ts";
 import { REGION_PAGES, REGION_PAGES_ENTRIES, REGION_PAGES_ENTRY } from "../interpreter/decoded-area.ts";
 import { enterBlock } from "../interpreter/enter-block.ts";
-import { HEAD } from "../interpreter/record.ts";
+import { HEAD, HEAD_SLOT } from "../interpreter/record.ts";
 import {
 	at,
 	CODE_TLB,
@@ -19,7 +19,7 @@ import {
 	JUMP_ENTRY_BYTES,
 	MODE,
 } from "../state/layout.ts";
-import { codeIndexSet, decoder } from "./decode-block.ts";
+import { codeIndexSet } from "./decode-block.ts";
 import { codeTlbSlot } from "./page-walk.ts";
 import { defineCore, HANDLER_TYPE } from "./registry.ts";
 
@@ -36,11 +36,11 @@ function goTo(f: FunctionBuilder, cpu: Expr, rip: Expr, mayInterpret: boolean): 
 	const isOther = op("i32Xor", loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.tag), loadOp("i32Load", cpu, at("jumpTag")));
 	const isElsewhere = op("i64Xor", loadOp("i64Load", entry, JUMP_CACHE + JUMP_ENTRY.rip), rip);
 	f.if(op("i64Eqz", op("i64Or", isElsewhere, op("i64ExtendI32U", isOther))), () => {
-		const record = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.record);
-		const callee = loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.callee);
+		const code = f.let(loadOp("i32Load", entry, JUMP_CACHE + JUMP_ENTRY.code));
+		const isBlock = op("i32GeU", code, i32(DECODED));
 		// From the interpreter it is mostly one block more of it, which spares a call.
-		if (mayInterpret) f.if(op("i32Eq", callee, decoder("head")), () => enterBlock(f, cpu, f.let(record)));
-		f.returnCallIndirect(HANDLER_TYPE, [cpu, record], callee);
+		if (mayInterpret) f.if(isBlock, () => enterBlock(f, cpu, code));
+		f.returnCallIndirect(HANDLER_TYPE, [cpu, code], mayInterpret ? code : select(isBlock, i32(HEAD_SLOT), code));
 	});
 }
 
@@ -118,19 +118,14 @@ defineCore("findCode", ["i32", "i32"], "i32", (f, calls) => {
 		});
 	});
 	const record = f.get(block);
-	const callee = f.local("i32");
-	f.set(callee, loadOp("i32Load", record, HEAD.region));
-	f.if(
-		f.get(callee),
-		() => stayMapped(f, calls, cpu, rip, user, f.get(callee)),
-		() => f.set(callee, loadOp("i32Load", record, HEAD.callee)),
-	);
+	const slot = f.let(loadOp("i32Load", record, HEAD.region));
+	f.if(slot, () => stayMapped(f, calls, cpu, rip, user, slot));
 	const entry = jumpEntry(f, cpu, rip);
 	f.store("i64Store", entry, rip, JUMP_CACHE + JUMP_ENTRY.rip);
 	f.store("i32Store", entry, loadOp("i32Load", cpu, at("jumpTag")), JUMP_CACHE + JUMP_ENTRY.tag);
-	f.store("i32Store", entry, f.get(callee), JUMP_CACHE + JUMP_ENTRY.callee);
-	f.store("i32Store", entry, record, JUMP_CACHE + JUMP_ENTRY.record);
-	f.returnCallIndirect(HANDLER_TYPE, [cpu, record], f.get(callee));
+	f.store("i32Store", entry, select(slot, slot, record), JUMP_CACHE + JUMP_ENTRY.code);
+	f.if(slot, () => f.returnCallIndirect(HANDLER_TYPE, [cpu, record], slot));
+	enterBlock(f, cpu, record);
 	f.unreachable();
 });
 

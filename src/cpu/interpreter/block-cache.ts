@@ -10,7 +10,7 @@ import { DECODER, DECODER_FIELD, type DecoderWord } from "./decoded-area.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
 import type { Patterns } from "./patterns.ts";
-import { HEAD, REC, RECORD_BYTES } from "./record.ts";
+import { REC, RECORD_BYTES } from "./record.ts";
 import { RecordArena } from "./record-arena.ts";
 import { type BlockRegion, RegionPages } from "./region-pages.ts";
 
@@ -91,7 +91,6 @@ export class BlockCache {
 		);
 		this.#isCode = memory.bytes.subarray(CODE_FLAGS, CODE_FLAGS + CODE_FLAG_PAGES);
 		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
-		this.#setWord("head", handlers.head);
 		this.#setWord("leadOn", handlers.end);
 		this.setThresholds({ supervisor: 0, user: 0 });
 	}
@@ -206,8 +205,8 @@ export class BlockCache {
 		const region = known?.regions.find((each) => this.#fits(each, mmu, lo, hi));
 		if (region === undefined) {
 			if (known !== undefined && known.regions.length > 0) this.#warm(known);
-			jumps.enter(this.#handlers.head, block);
-		} else jumps.enter(region.slot, block);
+			jumps.enter(block);
+		} else jumps.enter(region.slot);
 		this.#index.enter(block);
 		return block;
 	}
@@ -290,7 +289,7 @@ export class BlockCache {
 
 	/** Asked when room is made: blocks that were translated stay, since that is where time goes; others are no more. */
 	#stays(block: number): boolean {
-		if (this.#isStale(block)) return false;
+		if (this.#blocks.isStale(block)) return false;
 		if (this.#loose.delete(block)) {
 			this.#lookedFor.delete(block);
 			return false;
@@ -298,10 +297,6 @@ export class BlockCache {
 		if ((this.#known.get(block)?.regions.length ?? 0) > 0) return true;
 		this.#discard(block);
 		return false;
-	}
-
-	#isStale(block: number): boolean {
-		return this.#memory.view.getInt32(block + HEAD.callee, true) === this.#handlers.staleHead;
 	}
 
 	#watch(physPage: number): void {
@@ -342,9 +337,9 @@ export class BlockCache {
 		this.#index.drop(block);
 		this.#lookedFor.delete(block);
 		blocks.remove(block);
+		blocks.markStale(block);
 		// Whoever runs in it, or comes to it through a jump cache, finds this at the next record.
 		const view = this.#memory.view;
-		view.setInt32(block + HEAD.callee, this.#handlers.staleHead, true);
 		const count = blocks.countOf(block);
 		for (let i = 1; i <= count; i++) view.setInt32(block + i * RECORD_BYTES + REC.callee, this.#handlers.stale, true);
 		const known = this.#known.get(block);

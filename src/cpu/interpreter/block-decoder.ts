@@ -7,7 +7,7 @@ import type { CpuState } from "../state/cpu-state.ts";
 import { codeBitsOf, MODE } from "../state/layout.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import { Patterns } from "./patterns.ts";
-import { DELTA_BITS, HEAD, MAX_BLOCK_INSNS, REC, RECORD_BYTES, writeRecord } from "./record.ts";
+import { DELTA_BITS, MAX_BLOCK_INSNS, REC, RECORD_BYTES, writeRecord } from "./record.ts";
 
 const TWO_PAGES = new Uint8Array(32);
 
@@ -98,7 +98,6 @@ export class BlockDecoder {
 		this.#handlers.flush();
 		view.setBigInt64(next + REC.imm, codeBits === 64 ? -1n : 0xffff_ffffn, true);
 		write(this.#handlers.end);
-		view.setInt32(head + HEAD.callee, this.#handlers.head, true);
 		return { count, lengthBytes: delta, tailPage, isInMemory: page.kind === "ram" || page.kind === "rom" };
 	}
 

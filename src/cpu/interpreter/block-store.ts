@@ -3,6 +3,7 @@ import type { GuestMemory } from "../../machine/memory.ts";
 import { BLOCK_COUNT_PAGES, BLOCK_COUNTS, CHAIN_COUNT, CHAIN_SHIFT, CHAINS } from "./decoded-area.ts";
 import { HEAD, RECORD_BYTES } from "./record.ts";
 
+const IS_STALE = HEAD.isStale >> 2;
 const HEAT = HEAD.heat >> 2;
 const PHYS = HEAD.phys >> 2;
 const CHAIN = HEAD.chain >> 2;
@@ -63,16 +64,26 @@ export class BlockStore {
 		return ((this.#i32[(block >> 2) + TAIL] as number) >>> 0) - 1;
 	}
 
-	/** Fills in all of the head but its callee. @param tailPage as `tailPageOf` says it */
+	/** Fills in the head. @param tailPage as `tailPageOf` says it */
 	describe(block: number, phys: number, modeKey: number, count: number, lengthBytes: number, heat: number, tailPage: number): void {
 		const i32 = this.#i32;
 		const head = block >> 2;
 		i32[(block + HEAD.count) >> 2] = count | (modeKey << 8) | (lengthBytes << 16);
+		i32[head + IS_STALE] = 0;
 		i32[head + HEAT] = heat;
 		i32[(block + HEAD.region) >> 2] = 0;
 		i32[head + PHYS] = phys | 0;
 		i32[head + PHYS + 1] = Math.floor(phys / FOUR_GIB);
 		i32[head + TAIL] = tailPage + 1;
+	}
+
+	isStale(block: number): boolean {
+		return this.#i32[(block >> 2) + IS_STALE] !== 0;
+	}
+
+	/** Whoever comes to the block another way than through `lookup` is to know. */
+	markStale(block: number): void {
+		this.#i32[(block >> 2) + IS_STALE] = 1;
 	}
 
 	/** The block of the code at `phys` in a mode; 0: there is none. */

@@ -30,8 +30,7 @@ export const DECODER_FIELD = {
 	end: 4,
 	/** Instructions decoded so far. */
 	count: 8,
-	/** Slots of a block's first and last record. */
-	head: 12,
+	/** Slot of a block's last record. */
 	leadOn: 16,
 	/** Runs until a block is hot, of supervisor and of user code, side by side. */
 	heat: 20,

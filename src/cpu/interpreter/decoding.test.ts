@@ -168,7 +168,7 @@ describe.each([64, 32] as const)("decoding %i-bit code in WebAssembly", (bits) =
 		blocks.invalidate(TAUGHT + 2, 1);
 		expect(decoding.lookUp(TAUGHT)).toBe(0);
 		expect(blocks.hasCode(TAUGHT / PAGE)).toBe(false);
-		expect(view.getInt32(block + HEAD.callee, true)).toBe(handlers.staleHead);
+		expect(view.getInt32(block + HEAD.isStale, true)).toBe(1);
 		expect(view.getInt32(block + RECORD_BYTES, true)).toBe(handlers.stale);
 	});
 });

@@ -1,4 +1,4 @@
-import { type Expr, i32, loadOp, op } from "../../wasm/expr.ts";
+import { i32, loadOp, op } from "../../wasm/expr.ts";
 import { FunctionBuilder } from "../../wasm/function-builder.ts";
 import type { Insn } from "../../x86/decode/insn.ts";
 import { HANDLER_PARAMS } from "../core/registry.ts";
@@ -7,7 +7,7 @@ import { meaningOf } from "../semantics/meaning.ts";
 import { at, EXIT } from "../state/layout.ts";
 import { enterBlock } from "./enter-block.ts";
 import { deltaOf, InterpreterOps } from "./interpreter-ops.ts";
-import { REC, shapeKey, shapeValues } from "./record.ts";
+import { HEAD_SLOT, REC, shapeKey, shapeValues } from "./record.ts";
 
 interface Wanted {
 	readonly slot: number;
@@ -26,38 +26,26 @@ export class HandlerFactory {
 	#wanted: Wanted[] = [];
 	/** What has been made so far, where somebody is to keep it. */
 	#made: Wanted[] | undefined;
-	/** Fixed handlers: start of a block, end of one without a jump, code that is no more, and #UD, #GP. */
-	readonly head: number;
+	/** Fixed handlers besides HEAD_SLOT: end of one without a jump, code that is no more, and #UD, #GP. */
 	readonly end: number;
 	readonly stale: number;
-	readonly staleHead: number;
 	readonly undefinedOpcode: number;
 	readonly tooLong: number;
 
 	constructor(engine: EngineModule) {
 		this.#engine = engine;
-		this.head = engine.reserveSlot();
+		engine.claimSlots([HEAD_SLOT]);
 		this.end = engine.reserveSlot();
 		this.stale = engine.reserveSlot();
-		this.staleHead = engine.reserveSlot();
 		this.undefinedOpcode = engine.reserveSlot();
 		this.tooLong = engine.reserveSlot();
 		const module = engine.newModule();
 		const f = params();
 		enterBlock(f, f.param(0), f.param(1));
 		f.unreachable();
-		module.add(this.head, f, "head");
+		module.add(HEAD_SLOT, f, "head");
 		module.add(this.end, buildEnd(module.index("dispatch")), "end");
-		module.add(
-			this.stale,
-			buildStale((record) => record),
-			"stale",
-		);
-		module.add(
-			this.staleHead,
-			buildStale(() => i32(0)),
-			"stale head",
-		);
+		module.add(this.stale, buildStale(), "stale");
 		module.add(this.undefinedOpcode, buildRaise(6, -1), "#UD");
 		module.add(this.tooLong, buildRaise(13, 0), "#GP");
 		module.instantiate();
@@ -154,10 +142,10 @@ function buildEnd(dispatch: number): FunctionBuilder {
 	return f;
 }
 
-/** The bytes behind this record have changed: leave so that they are decoded again. Nothing has been charged for yet at a head. */
-function buildStale(exitRecord: (record: Expr) => Expr): FunctionBuilder {
+/** The bytes behind this record have changed: leave so that they are decoded again. */
+function buildStale(): FunctionBuilder {
 	const f = params();
-	f.store("i32Store", f.param(0), exitRecord(f.param(1)), at("exitRecord"));
+	f.store("i32Store", f.param(0), f.param(1), at("exitRecord"));
 	f.return(i32(EXIT.stale));
 	f.unreachable();
 	return f;

@@ -15,8 +15,7 @@ const STEP = JUMP_ENTRY_BYTES >> 2;
 const FIRST = JUMP_CACHE >> 2;
 const ENTRY_RIP = JUMP_ENTRY.rip >> 2;
 const ENTRY_TAG = JUMP_ENTRY.tag >> 2;
-const CALLEE = JUMP_ENTRY.callee >> 2;
-const RECORD = JUMP_ENTRY.record >> 2;
+const CODE = JUMP_ENTRY.code >> 2;
 const JUMP_TAG = at("jumpTag") >> 2;
 const GENERATION = at("jumpGeneration") >> 2;
 const HAS_LOCAL = at("hasLocalKernelCode") >> 2;
@@ -37,17 +36,16 @@ export class JumpCache {
 
 	/**
 	 * Enters the code for the present rip in the present mode.
-	 * @param callee slot of the function table; @param record the function's second argument
+	 * @param code slot of a region, or head record of a block to be interpreted
 	 */
-	enter(callee: number, record: number): void {
+	enter(code: number): void {
 		const i32 = this.#i32;
 		const rip = i32[RIP] as number;
 		const entry = entryOf(rip);
 		i32[entry + ENTRY_RIP] = rip;
 		i32[entry + ENTRY_RIP + 1] = i32[RIP + 1] as number;
 		i32[entry + ENTRY_TAG] = i32[JUMP_TAG] as number;
-		i32[entry + CALLEE] = callee;
-		i32[entry + RECORD] = record;
+		i32[entry + CODE] = code;
 	}
 
 	/** Empties the cache, by having its entries be of a former generation. `keepKernel` spares supervisor code, which is global mostly. */

@@ -33,9 +33,13 @@ export const MAX_BLOCK_INSNS = 32;
 /** Behind a block's head stand its instructions, and the record that leads on where it ends without a jump. */
 export const MAX_BLOCK_BYTES = (MAX_BLOCK_INSNS + 2) * RECORD_BYTES;
 
+/** Slot of the handler that enters a block by its head record: an engine's first. */
+export const HEAD_SLOT = 0;
+
 /** The record before a block's first instruction. */
 export const HEAD = {
-	callee: 0,
+	/** 1: the code has changed, and nobody is to come here any more. */
+	isStale: 0,
 	/** u8: instructions in the block. */
 	count: 4,
 	/** u8 */

@@ -235,11 +235,11 @@ export const WALK = {
 } as const;
 
 /** The jump cache: offset in CS and mode → decoded record or translated region, at a hash of the offset. */
-export const JUMP_ENTRIES = 16384;
-export const JUMP_ENTRY_BYTES = 32;
+export const JUMP_ENTRIES = 32768;
+export const JUMP_ENTRY_BYTES = 16;
 export const JUMP_BYTES = JUMP_ENTRIES * JUMP_ENTRY_BYTES;
-/** Offset in CS (64 bits) and `jumpTag`; `callee` is a slot of the function table, `record` its second argument. */
-export const JUMP_ENTRY = { rip: 0, tag: 8, callee: 12, record: 16 } as const;
+/** Offset in CS (64 bits), `jumpTag`, and the slot of a region or the head record of a block to be interpreted: no slot is as large as `DECODED`. */
+export const JUMP_ENTRY = { rip: 0, tag: 8, code: 12 } as const;
 
 /** 2³² divided by the golden ratio: the high bits of the product with it are a hash. */
 export const GOLDEN_RATIO = 0x9e37_79b1 | 0;
