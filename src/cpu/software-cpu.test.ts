@@ -104,6 +104,28 @@ describe("interpreter and translator", () => {
 		}
 	});
 
+	it("let an interrupt in behind the instruction behind STI, and not before", () => {
+		// cli; sti; inc ax; inc bx; jmp inc bx. The handler at 0000:0500: mov dx, ax; mov cx, bx; hlt
+		const code = [0xfa, 0xfb, 0x40, 0x43, 0xeb, 0xfd];
+		for (const threshold of THRESHOLDS)
+			for (const before of [0, 1, 2, 3, 40]) {
+				const cpu = processor(code, threshold);
+				const { bytes, view } = cpu.context.memory;
+				bytes.set([0x89, 0xc2, 0x89, 0xd9, 0xf4], ramAt(0x500));
+				view.setUint32(ramAt(4 * 0x20), 0x500, true);
+				for (let count = 0; count < before; count++) cpu.run(1, true);
+				cpu.save();
+				expect(cpu.state.get("interruptShadow"), `after ${before}`).toBe(before === 2 ? 1 : 0);
+				cpu.pins.intr.set(true);
+				expect(cpu.run(1000)).toBe("halted");
+				// ax, and bx by what had run.
+				expect([2, 1].map((register) => (registers(cpu)[register] as number) & 0xffff)).toEqual([
+					1,
+					Math.max(0, Math.ceil((before - 3) / 2)),
+				]);
+			}
+	});
+
 	it("stop after exactly as many instructions as asked", () => {
 		for (const threshold of THRESHOLDS) {
 			const cpu = processor(BRANCHES, threshold);

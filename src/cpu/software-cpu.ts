@@ -29,6 +29,7 @@ const MODE_KEY = at("modeKey") >> 2;
 const NMI = at("nmiPending") >> 2;
 const NMI_BLOCKED = at("nmiBlocked") >> 2;
 const SHADOW = at("interruptShadow") >> 2;
+const SHADOW_RIP = at("shadowRip") >> 2;
 const RIP = at("rip") >> 2;
 const CS_BASE = at("segBase", 1) >> 2;
 
@@ -131,12 +132,14 @@ export class SoftwareCpu {
 	}
 
 	save(): Record<string, unknown> {
+		this.#endShadow();
 		return this.state.save();
 	}
 
 	/** @throws RangeError naming a field that is missing or unknown */
 	load(saved: Record<string, unknown>): void {
 		this.state.load(saved);
+		this.state.set64("shadowRip", this.state.get64("rip"));
 		deriveAllRanges(this.context);
 		updateMode(this.context);
 		this.context.mmu.clear();
@@ -187,6 +190,7 @@ export class SoftwareCpu {
 				i32[BUDGET] = (i32[BUDGET] as number) + (i32[BUDGET_TAKEN] as number);
 				i32[BUDGET_TAKEN] = 0;
 			}
+			this.#endShadow();
 			if (i32[SHADOW] === 0 && this.#hasInterrupt() && serviceInterrupts(this.context) >= 0) continue;
 			if (i32[ACTIVITY] !== ACTIVITY_RUNNING) {
 				end = "halted";
@@ -213,6 +217,12 @@ export class SoftwareCpu {
 		i32[BUDGET] = 0;
 		i32[BUDGET_TAKEN] = 0;
 		return end;
+	}
+
+	/** Generated code goes on behind STI without a look back. */
+	#endShadow(): void {
+		const i32 = this.#i32;
+		if (i32[SHADOW] === 1 && (i32[RIP] !== i32[SHADOW_RIP] || i32[RIP + 1] !== i32[SHADOW_RIP + 1])) i32[SHADOW] = 0;
 	}
 
 	#handleExit(exit: number): void {

@@ -128,6 +128,7 @@ defineCore("sti", ["i32", "i32", "i32", "i32"], "i32", (f, calls) => {
 	f.if(op("i32And", flags, i32(FLAG.IF)), () => f.return(select(load(cpu, "intrLine"), i32(EXIT.resync), i32(EXIT.lookup))));
 	f.store("i32Store", cpu, op("i32Or", flags, i32(FLAG.IF)), at("flags"));
 	f.store("i32Store", cpu, i32(1), at("interruptShadow"));
+	f.store("i64Store", cpu, load64(cpu, "rip"), at("shadowRip"));
 	f.if(load(cpu, "intrLine"), () => f.return(i32(EXIT.resync)));
 	f.return(i32(EXIT.lookup));
 	f.unreachable();

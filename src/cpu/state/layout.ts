@@ -166,6 +166,8 @@ const FIELDS = {
 	/** What the TLB has for the page that an access by the stack pointer has just been made to: write tag and addend. */
 	stackTag: runtime("u64"),
 	stackAddend: runtime("i32"),
+	/** Where `interruptShadow` = 1 holds: once rip is elsewhere, the instruction behind STI has run. */
+	shadowRip: runtime("u64"),
 } as const satisfies Record<string, FieldSpec>;
 
 export type FieldName = keyof typeof FIELDS;

@@ -88,6 +88,7 @@ export const flagHelpers = {
 	sti: guarded((cpu, length) => {
 		enableInterrupts(cpu);
 		advance(cpu, length);
+		if (cpu.state.i32[INTERRUPT_SHADOW] === 1) cpu.state.set64("shadowRip", cpu.state.get64("rip"));
 		return exitAfterFlags(cpu);
 	}),
 	/** Query. a: operand bytes; the image to push in arg0. */
