@@ -69,7 +69,8 @@ export class SoftwareEngine {
 			if (options.kept !== undefined && options.isRepeatable !== true && (options.guest ?? "") !== "")
 				this.#library = new RegionLibrary(options.kept, `regions-${options.guest}`);
 			const thresholds = hotThreshold === undefined ? DEFAULT_THRESHOLDS : { supervisor: hotThreshold, user: hotThreshold };
-			this.blocks.setThresholds(thresholds, (this.#library?.count ?? 0) > 0 ? FIRST_LOOK : 0);
+			this.blocks.setThresholds(thresholds);
+			if (this.#library !== undefined) this.blocks.expectKept(FIRST_LOOK, this.#library.places());
 			this.translator = new Translator(this.module, memory, this.blocks, this.#library);
 			this.translator.onInstalled = (regions) => {
 				const isLinear = regions.every(({ block }) => isLinearMode(block.modeKey));

@@ -4,6 +4,7 @@ import type { FunctionBuilder, Label } from "../../wasm/function-builder.ts";
 import { isCode64, isUser } from "../emit/values.ts";
 import { CODE_INDEX_ENTRY, CODE_INDEX_ENTRY_BYTES, CODE_INDEX_SETS, CODE_INDEX_WAYS } from "../interpreter/code-index.ts";
 import { BLOCK_COUNTS, CHAIN_COUNT, CHAIN_SHIFT, CHAINS, DECODER, DECODER_FIELD, type DecoderWord } from "../interpreter/decoded-area.ts";
+import { mayHaveKept } from "../interpreter/kept-places.ts";
 import { IMMEDIATE, NEVER, PATTERN, PATTERN_FLAG, patternMode } from "../interpreter/patterns.ts";
 import { DELTA_BITS, HEAD, MAX_BLOCK_BYTES, MAX_BLOCK_INSNS, REC, RECORD_BYTES } from "../interpreter/record.ts";
 import { GOLDEN_RATIO } from "../state/layout.ts";
@@ -101,7 +102,9 @@ defineCore("decodeBlock", ["i32", "i64", "i32", "i64"], "i32", (f) => {
 	f.store("i32Store", head, i32(0), HEAD.isStale);
 	const modeAndLength = op("i32Or", op("i32Shl", mode, i32(8)), op("i32Shl", f.get(delta), i32(16)));
 	f.store("i32Store", head, op("i32Or", f.get(count), modeAndLength), HEAD.count);
-	f.store("i32Store", head, loadOp("i32Load", op("i32Shl", isUser(mode), i32(2)), DECODER + DECODER_FIELD.heat), HEAD.heat);
+	const heat = loadOp("i32Load", op("i32Shl", isUser(mode), i32(2)), DECODER + DECODER_FIELD.heat);
+	const mayBeKept = mayHaveKept(low, mode, loadOp("i32Load8U", host));
+	f.store("i32Store", head, select(mayBeKept, decoder("firstLook"), heat), HEAD.heat);
 	f.store("i32Store", head, i32(0), HEAD.region);
 	f.store("i64Store", head, phys, HEAD.phys);
 	const chain = f.let(chainOf(low));

@@ -9,6 +9,8 @@ import { CodeIndex } from "./code-index.ts";
 import { DECODER, DECODER_FIELD, type DecoderWord } from "./decoded-area.ts";
 import type { HandlerFactory } from "./handlers.ts";
 import type { JumpCache } from "./jump-cache.ts";
+import { type KeptPlace, KeptPlaces } from "./kept-places.ts";
+import { OverwrittenPages } from "./overwritten-pages.ts";
 import type { Patterns } from "./patterns.ts";
 import { REC, RECORD_BYTES } from "./record.ts";
 import { RecordArena } from "./record-arena.ts";
@@ -66,12 +68,14 @@ export class BlockCache {
 	readonly #records: RecordArena;
 	/** Blocks of code that is in no memory: nothing finds them again. */
 	readonly #loose = new Set<number>();
+	readonly #overwritten = new OverwrittenPages();
 	readonly #mmus: Mmu[] = [];
 	readonly #jumps: JumpCache[] = [];
 	#thresholds: HotThresholds = { supervisor: NEVER_HOT, user: NEVER_HOT };
 	/** Runs of a block before it is looked for among what is kept; 0: that is not done. Blocks that it has been done for. */
 	#firstLook = 0;
 	readonly #lookedFor = new Set<number>();
+	readonly #keptPlaces: KeptPlaces;
 	listener: BlockListener | undefined;
 	invalidatedCount = 0;
 
@@ -89,6 +93,7 @@ export class BlockCache {
 				for (const jumps of this.#jumps) jumps.flush();
 			},
 		);
+		this.#keptPlaces = new KeptPlaces(memory);
 		this.#isCode = memory.bytes.subarray(CODE_FLAGS, CODE_FLAGS + CODE_FLAG_PAGES);
 		memory.onDmaWrite = (addr, count) => this.#deviceWrote(addr, count);
 		this.#setWord("leadOn", handlers.end);
@@ -108,17 +113,27 @@ export class BlockCache {
 		return this.#memory.view.getInt32(DECODER + DECODER_FIELD[field], true);
 	}
 
-	/** @param firstLook runs of a block after which it is hot for a first time, to be looked for among what is kept; 0: it is not */
-	setThresholds({ supervisor, user }: HotThresholds, firstLook = 0): void {
+	setThresholds({ supervisor, user }: HotThresholds): void {
 		this.#thresholds = { supervisor: supervisor === 0 ? NEVER_HOT : supervisor, user: user === 0 ? NEVER_HOT : user };
-		this.#firstLook = Math.min(supervisor, user) > firstLook ? firstLook : 0;
-		this.#setWord("heat", this.#firstRuns(0));
-		this.#setWord("userHeat", this.#firstRuns(MODE.user));
+		this.#setWord("heat", this.hotAfter(0));
+		this.#setWord("userHeat", this.hotAfter(MODE.user));
 	}
 
-	/** Runs of a new block before it is hot, for whatever reason. */
-	#firstRuns(modeKey: number): number {
-		return this.#firstLook === 0 ? this.hotAfter(modeKey) : this.#firstLook;
+	/**
+	 * Blocks that begin at such places are hot for a first time after fewer runs than the thresholds say, to be looked for among what is kept.
+	 * Before anything is decoded.
+	 */
+	expectKept(firstLook: number, places: Iterable<KeptPlace>): void {
+		if (Math.min(this.hotAfter(0), this.hotAfter(MODE.user)) <= firstLook) return;
+		this.#firstLook = firstLook;
+		this.#setWord("firstLook", firstLook);
+		for (const place of places) this.#keptPlaces.mark(place);
+	}
+
+	/** The block has not been looked for among what is kept, and may be there. */
+	#isToBeLookedFor(record: number): boolean {
+		if (this.#firstLook === 0 || this.#lookedFor.has(record)) return false;
+		return this.#keptPlaces.mayHave(this.#blocks.physOf(record), this.#blocks.modeKeyOf(record));
 	}
 
 	/** Runs of a block in this mode before it counts as hot, which is never if blocks are not to be translated. */
@@ -128,7 +143,7 @@ export class BlockCache {
 
 	/** Whether a block is hot because it is to be looked for; that is done once. */
 	takeFirstLook(record: number): boolean {
-		if (this.#firstLook === 0 || this.#lookedFor.has(record)) return false;
+		if (!this.#isToBeLookedFor(record)) return false;
 		this.#lookedFor.add(record);
 		return true;
 	}
@@ -244,8 +259,7 @@ export class BlockCache {
 		if (block === 0) return 0;
 		const heat = this.#blocks.heatOf(block);
 		const isTranslated = (this.#known.get(block)?.regions.length ?? 0) > 0;
-		const isNew = this.#firstLook > 0 && !this.#lookedFor.has(block);
-		const runs = isNew ? this.#firstLook : this.hotAfter(modeKey);
+		const runs = this.#isToBeLookedFor(block) ? this.#firstLook : this.hotAfter(modeKey);
 		return heat > runs || isTranslated ? Number.POSITIVE_INFINITY : runs - heat;
 	}
 
@@ -266,7 +280,8 @@ export class BlockCache {
 		if (decoded === undefined) return 0;
 		const { count, lengthBytes, tailPage, isInMemory } = decoded;
 		this.#setWord("count", this.#word("count") + count);
-		const heat = (modeKey & MODE.step) !== 0 ? NEVER_HOT : this.#firstRuns(modeKey);
+		const heat =
+			(modeKey & MODE.step) !== 0 ? NEVER_HOT : this.#keptPlaces.mayHave(phys, modeKey) ? this.#firstLook : this.hotAfter(modeKey);
 		this.#blocks.describe(head, phys, modeKey, count, lengthBytes, heat, tailPage);
 		this.#records.take(count);
 		if (!isInMemory) {
@@ -327,6 +342,11 @@ export class BlockCache {
 
 	/** Bytes within a page change: whatever was made from them is thrown away. Returns whether a translation was. */
 	invalidate(physAddr: number, bytes: number): boolean {
+		const page = Math.floor(physAddr / PAGE_BYTES);
+		return this.#overwritten.isOverwritten(page) ? this.#forget(page * PAGE_BYTES, PAGE_BYTES) : this.#forget(physAddr, bytes);
+	}
+
+	#forget(physAddr: number, bytes: number): boolean {
 		for (const block of this.#blocks.within(physAddr, physAddr + bytes)) this.#discard(block);
 		return this.listener?.bytesChange(physAddr, bytes) ?? false;
 	}
@@ -357,7 +377,7 @@ export class BlockCache {
 		for (let page = Math.floor(addr / PAGE_BYTES); page * PAGE_BYTES < addr + count; page++) {
 			if (!this.hasCode(page)) continue;
 			const first = Math.max(addr, page * PAGE_BYTES);
-			this.invalidate(first, Math.min(addr + count, (page + 1) * PAGE_BYTES) - first);
+			this.#forget(first, Math.min(addr + count, (page + 1) * PAGE_BYTES) - first);
 		}
 	}
 
@@ -372,6 +392,7 @@ export class BlockCache {
 		this.#records.clear();
 		this.#loose.clear();
 		this.#lookedFor.clear();
+		this.#overwritten.clear();
 		this.listener?.allInvalidated();
 		for (const mmu of this.#mmus) mmu.flush(false);
 	}

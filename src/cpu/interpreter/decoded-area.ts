@@ -35,13 +35,19 @@ export const DECODER_FIELD = {
 	/** Runs until a block is hot, of supervisor and of user code, side by side. */
 	heat: 20,
 	userHeat: 24,
+	/** Runs until a block is hot that may have been translated by an earlier run; see `KeptPlaces`. */
+	firstLook: 28,
 	/** Root of the patterns, by `patternMode`; 0: none. */
 	roots: 64,
 } as const;
 export type DecoderWord = Exclude<keyof typeof DECODER_FIELD, "roots">;
 
+/** See `KeptPlaces`. */
+export const KEPT_PLACES = DECODER + 4096;
+export const KEPT_PLACES_BYTES = 32 * 1024;
+
 /** Bytes to records, learnt; see `Patterns`. */
-export const PATTERNS = DECODER + 4096;
+export const PATTERNS = KEPT_PLACES + KEPT_PLACES_BYTES;
 export const PATTERNS_BYTES = 4 * 1024 * 1024;
 
 /** Records of blocks. */

@@ -138,6 +138,23 @@ describe.each([64, 32] as const)("decoding %i-bit code in WebAssembly", (bits) =
 		expect(decoding.blocks.heatOf(decoding.decodeBlock(NEW + 64))).toBe(runs);
 	});
 
+	it("has blocks become hot sooner that may have been translated by an earlier run", () => {
+		const decoding = new Decoding(bits);
+		const { blocks } = decoding.engine;
+		blocks.setThresholds({ supervisor: 700, user: 300 });
+		const { modeKey } = decoding;
+		blocks.expectKept(
+			16,
+			[0x40, 0x80].map((offset) => ({ offset, modeKey, firstByte: 0x90 })),
+		);
+		for (const offset of [0x40, 0x80, 0xc0]) decoding.put(NEW + offset, Uint8Array.of(0x90, HLT));
+		expect(decoding.blocks.heatOf(decoding.find(NEW + 0x40))).toBe(16);
+		expect(decoding.blocks.heatOf(decoding.decodeBlock(NEW + 0x80))).toBe(16);
+		expect(decoding.blocks.heatOf(decoding.decodeBlock(NEW + 0xc0)), "another place").toBe(700);
+		decoding.put(NEW + PAGE + 0x40, Uint8Array.of(HLT));
+		expect(decoding.blocks.heatOf(decoding.find(NEW + PAGE + 0x40)), "another first byte").toBe(700);
+	});
+
 	it("ends blocks where TypeScript ends them", () => {
 		const decoding = new Decoding(bits);
 		decoding.put(TAUGHT, Uint8Array.of(0x90, 0x01, 0xc8, 0x83, 0xc0, 0x05, HLT));
@@ -170,6 +187,22 @@ describe.each([64, 32] as const)("decoding %i-bit code in WebAssembly", (bits) =
 		expect(blocks.hasCode(TAUGHT / PAGE)).toBe(false);
 		expect(view.getInt32(block + HEAD.isStale, true)).toBe(1);
 		expect(view.getInt32(block + RECORD_BYTES, true)).toBe(handlers.stale);
+	});
+
+	it("forgets all blocks of a page that is stored to again and again", () => {
+		const decoding = new Decoding(bits);
+		const { blocks } = decoding.engine;
+		const page = TAUGHT / PAGE;
+		/** Stores that it takes to forget a block that none of them hits. */
+		const stores = (): number => {
+			decoding.put(TAUGHT, Uint8Array.of(0x90, HLT));
+			decoding.find(TAUGHT);
+			let count = 0;
+			for (; blocks.hasCode(page); count++) blocks.invalidate(TAUGHT + 2048 + count, 1);
+			expect(decoding.lookUp(TAUGHT)).toBe(0);
+			return count;
+		};
+		expect([stores(), stores(), stores()]).toEqual([64, 128, 256]);
 	});
 });
 

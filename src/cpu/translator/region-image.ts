@@ -2,6 +2,7 @@ import { PAGE_BYTES } from "../../base/units.ts";
 import { CALLEE, numberOfPlace, placeOfNumber } from "../../wasm/expr.ts";
 import type { FunctionCode } from "../../wasm/function-code.ts";
 import type { MemOperand } from "../../x86/decode/insn.ts";
+import type { KeptPlace } from "../interpreter/kept-places.ts";
 import { memoryOperand } from "../interpreter/record.ts";
 import type { CodeWindow } from "./code-window.ts";
 import { PLACE } from "./open-places.ts";
@@ -30,6 +31,11 @@ export interface RegionImage {
 /** What can be told of an entry at once: where in its page it stands, the mode, and its first byte. */
 export function keyOf(phys: number, modeKey: number, firstByte: number): number {
 	return (phys % PAGE_BYTES) | (modeKey << 12) | (firstByte << 20);
+}
+
+/** What `keyOf` put together. */
+export function placeOfKey(key: number): KeptPlace {
+	return { offset: key % PAGE_BYTES, modeKey: (key >>> 12) & 0xff, firstByte: key >>> 20 };
 }
 
 const FIELD_BYTES = 4;

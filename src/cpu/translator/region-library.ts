@@ -1,5 +1,6 @@
+import type { KeptPlace } from "../interpreter/kept-places.ts";
 import type { KeptCode } from "../kept-code.ts";
-import type { RegionImage } from "./region-image.ts";
+import { placeOfKey, type RegionImage } from "./region-image.ts";
 
 /** What a file begins with, in words: number of the last run, bytes of the functions' names (one a line), entries. */
 const HEADER_WORDS = 3;
@@ -64,9 +65,9 @@ export class RegionLibrary {
 		this.#nameIds = new Map(this.#names.map((each, id) => [each, id]));
 	}
 
-	/** Images to choose from; there are none yet at a first run. */
-	get count(): number {
-		return this.#stored.count;
+	/** Where images to choose from begin; there are none yet at a first run. */
+	*places(): Iterable<KeptPlace> {
+		for (const key of this.#stored.index.keys()) yield placeOfKey(key);
 	}
 
 	nameId(name: string): number {
