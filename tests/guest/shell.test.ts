@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import { basenjiSession } from "./console-session.ts";
 import { bootFiles, imageOrReason } from "./images.ts";
 
-/** The shell asks a terminal where its cursor is. */
-const PROMPT = /root# (?:.\[6n)?$/;
+/** The kernel may say something behind it: it still looks for the mouse when the shell is there. */
+const PROMPT = /root# /;
 const SECONDS = 30;
 
 describe("the default guest's shell", () => {
