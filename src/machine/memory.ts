@@ -182,6 +182,12 @@ export class GuestMemory implements DmaPort {
 		return { kind: region.isWritable === true ? "ram" : "rom", hostOffset };
 	}
 
+	/** The byte of RAM or ROM at an address; -1 where a device would have to be asked. */
+	plainByteAt(addr: PhysAddr): number {
+		const page = this.pageAt(addr);
+		return page.kind === "ram" || page.kind === "rom" ? (this.bytes[page.hostOffset + (addr % PAGE_BYTES)] as number) : -1;
+	}
+
 	/** One access of 1, 2 or 4 bytes that lies within a page, wherever it leads. Nobody there: all ones. */
 	readPhys(addr: PhysAddr, bytes: number): number {
 		const region = this.#find(addr);

@@ -132,8 +132,7 @@ export class BlockCache {
 
 	/** The block has not been looked for among what is kept, and may be there. */
 	#isToBeLookedFor(record: number): boolean {
-		if (this.#firstLook === 0 || this.#lookedFor.has(record)) return false;
-		return this.#keptPlaces.mayHave(this.#blocks.physOf(record), this.#blocks.modeKeyOf(record));
+		return !this.#lookedFor.has(record) && this.#keptPlaces.mayHave(this.#blocks.physOf(record), this.#blocks.modeKeyOf(record));
 	}
 
 	/** Runs of a block in this mode before it counts as hot, which is never if blocks are not to be translated. */

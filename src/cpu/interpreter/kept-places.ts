@@ -1,4 +1,3 @@
-import { PAGE_BYTES } from "../../base/units.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
 import { type Expr, i32, i64, loadOp, op } from "../../wasm/expr.ts";
 import { KEPT_PLACES, KEPT_PLACES_BYTES } from "./decoded-area.ts";
@@ -39,9 +38,9 @@ export class KeptPlaces {
 	/** For the code that stands at a physical address now. */
 	mayHave(phys: number, modeKey: number): boolean {
 		if (this.#isEmpty) return false;
-		const page = this.#memory.pageAt(phys - (phys % PAGE_BYTES));
-		if (page.kind !== "ram" && page.kind !== "rom") return false;
-		const bit = bitOf(modeKey, this.#memory.bytes[page.hostOffset + (phys % PAGE_BYTES)] as number);
+		const firstByte = this.#memory.plainByteAt(phys);
+		if (firstByte < 0) return false;
+		const bit = bitOf(modeKey, firstByte);
 		return ((this.#rows.getInt32(rowOf(phys) + (bit >> 5) * 4, true) >>> (bit & 31)) & 1) === 1;
 	}
 }

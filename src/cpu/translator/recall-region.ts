@@ -1,4 +1,3 @@
-import { PAGE_BYTES } from "../../base/units.ts";
 import type { GuestMemory } from "../../machine/memory.ts";
 import { CALLEE } from "../../wasm/expr.ts";
 import { FunctionCode } from "../../wasm/function-code.ts";
@@ -30,9 +29,8 @@ export interface Recalled {
 
 /** Whether it is worth to look for code with this entry. */
 export function mayRecall(library: RegionLibrary, memory: GuestMemory, phys: number, modeKey: number): boolean {
-	const page = memory.pageAt(phys - (phys % PAGE_BYTES));
-	if (page.kind !== "ram" && page.kind !== "rom") return false;
-	return library.has(keyOf(phys, modeKey, memory.bytes[page.hostOffset + (phys % PAGE_BYTES)] as number));
+	const firstByte = memory.plainByteAt(phys);
+	return firstByte >= 0 && library.has(keyOf(phys, modeKey, firstByte));
 }
 
 /** The best of the library whose guest code is all there. */
