@@ -22,8 +22,12 @@ export const MAX_REGION_PAGES = 4;
 /** How many there are (-1: ask), then each with its distance from the block's, linear, and its physical number. */
 export const REGION_PAGES_ENTRY = { count: 0, pages: 4, bytes: 40 } as const;
 
+/** See `KeptPlaces`. */
+export const KEPT_PLACES = REGION_PAGES + REGION_PAGES_ENTRIES * REGION_PAGES_ENTRY.bytes;
+export const KEPT_PLACES_BYTES = 32 * 1024;
+
 /** What decoding in generated code needs to know: words. */
-export const DECODER = REGION_PAGES + REGION_PAGES_ENTRIES * REGION_PAGES_ENTRY.bytes;
+export const DECODER = KEPT_PLACES + KEPT_PLACES_BYTES;
 export const DECODER_FIELD = {
 	/** Room for records, as `RecordArena` gives it out. */
 	next: 0,
@@ -37,17 +41,13 @@ export const DECODER_FIELD = {
 	userHeat: 24,
 	/** Runs until a block is hot that may have been translated by an earlier run; see `KeptPlaces`. */
 	firstLook: 28,
-	/** Root of the patterns, by `patternMode`; 0: none. */
+	/** Root of the patterns, by `patternMode`; 0: none. They are the last, since what is learnt is kept from here on, up to the patterns' end. */
 	roots: 64,
 } as const;
 export type DecoderWord = Exclude<keyof typeof DECODER_FIELD, "roots">;
 
-/** See `KeptPlaces`. */
-export const KEPT_PLACES = DECODER + 4096;
-export const KEPT_PLACES_BYTES = 32 * 1024;
-
 /** Bytes to records, learnt; see `Patterns`. */
-export const PATTERNS = KEPT_PLACES + KEPT_PLACES_BYTES;
+export const PATTERNS = DECODER + 4096;
 export const PATTERNS_BYTES = 4 * 1024 * 1024;
 
 /** Records of blocks. */

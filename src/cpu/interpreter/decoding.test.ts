@@ -8,6 +8,7 @@ import { at, MODE } from "../state/layout.ts";
 import { BlockStore } from "./block-store.ts";
 import { CODE_KEY_MARK, CODE_KEY_SHIFT } from "./code-index.ts";
 import { PATTERNS, PATTERNS_BYTES } from "./decoded-area.ts";
+import { KeptPlaces } from "./kept-places.ts";
 import { Patterns } from "./patterns.ts";
 import { HEAD, MAX_BLOCK_INSNS, RECORD_BYTES, writeRecord } from "./record.ts";
 
@@ -247,10 +248,14 @@ it("gives up what other guests needed where that leaves no room", () => {
 	const patterns = new Patterns(memory);
 	const nearlyFull = PATTERNS + PATTERNS_BYTES - PAGE;
 	patterns.load(new Uint8Array(Int32Array.of(nearlyFull).buffer));
+	const kept = new KeptPlaces(memory);
+	const place = { offset: 0x40, modeKey: MODE.code64, firstByte: 0 };
+	kept.mark(place);
 	const nop = Uint8Array.of(0x90, ...new Array(14).fill(0));
 	patterns.learn(nop, 0, decode(nop, 0, nop.length, 64) as Insn, MODE.flat | MODE.stack32 | MODE.code64, ENGINE_BYTES);
 	expect(patterns.usedBytes).toBeGreaterThan(0);
 	expect(patterns.usedBytes).toBeLessThan(PAGE);
+	expect(kept.mayHave(place.offset, place.modeKey), "which is no part of what was learnt").toBe(true);
 });
 
 it("makes room for new blocks in the place of old ones", () => {
