@@ -147,6 +147,12 @@ export class BlockCache {
 		return true;
 	}
 
+	/** It was not to be had just now: it is to be looked for among what is kept once more. */
+	lookAgain({ record }: Block): void {
+		this.#lookedFor.delete(record);
+		this.#blocks.setHeat(record, this.#firstLook);
+	}
+
 	/** There is nothing kept for the block: it is to become hot in the ordinary way. */
 	leaveCold(record: number): void {
 		this.#blocks.setHeat(record, this.hotAfter(this.#blocks.modeKeyOf(record)) - this.#firstLook);

@@ -35,6 +35,19 @@ export function flatProcessor(engine: SoftwareEngine, rip: number): SoftwareCpu 
 	return cpu;
 }
 
+/** Every page below 1 MiB lies where it is: the directory at 0x10000, one table behind it. @param hidden page that is not there */
+export function enablePaging({ context }: SoftwareCpu, hidden?: number): void {
+	const { state, memory, mmu } = context;
+	const [directory, table] = [0x10000, 0x11000];
+	const view = new DataView(memory.bytes.buffer, ENGINE_BYTES);
+	view.setUint32(directory, table | 0x67, true);
+	for (let page = 0; page < 256; page++) view.setUint32(table + 4 * page, page === hidden ? 0 : (page << 12) | 0x67, true);
+	state.set64("cr0", 0x8000_0011n);
+	state.set64("cr3", BigInt(directory));
+	mmu.clear();
+	updateMode(context);
+}
+
 /** Code for translating without running it: memory mapped as it lies, all of whose code counts as hot. */
 export class CodeFixture {
 	readonly #memory: GuestMemory;

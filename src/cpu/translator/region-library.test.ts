@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ENGINE_BYTES, GuestMemory } from "../../machine/memory.ts";
 import type { KeptCode } from "../kept-code.ts";
 import { SoftwareEngine } from "../software-engine.ts";
-import { flatProcessor } from "./fixture.ts";
+import { enablePaging, flatProcessor } from "./fixture.ts";
 
 /** So many loops, each of them a region. */
 const LOOPS = 100;
@@ -33,7 +33,7 @@ interface Layout {
 	readonly opcode?: number;
 }
 
-const HERE: Layout = { code: 0x10000, callee: 0x20000, addresses: 0xc100_0000 };
+const HERE: Layout = { code: 0x30000, callee: 0x20000, addresses: 0xc100_0000 };
 
 const word = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >> 24) & 255];
 
@@ -50,15 +50,24 @@ function program({ code, callee, addresses, opcode = ADD }: Layout): number[] {
 	return [...bytes, 0xf4];
 }
 
-/** Runs the program to its end. */
-function run(layout: Layout, hotThreshold: number, kept?: KeptCode) {
+/** Another process is on for a while after so many slices, and modules happen to be compiled then. */
+const SLICES_OF_A_TURN = 8;
+
+/** Runs the program to its end. @param hasTurns the program is not the only one */
+function run(layout: Layout, hotThreshold: number, kept?: KeptCode, hasTurns = false) {
 	const memory = new GuestMemory(1 << 20);
 	memory.bytes.set(program(layout), ENGINE_BYTES + layout.code);
 	// inc esi; ret
 	memory.bytes.set([0x46, RET], ENGINE_BYTES + layout.callee);
 	const engine = new SoftwareEngine(memory, { hotThreshold, kept, guest: "test" });
 	const cpu = flatProcessor(engine, layout.code);
-	for (let slice = 0; slice < 5000 && cpu.run(50, true) !== "halted"; slice++);
+	if (hasTurns) enablePaging(cpu);
+	for (let slice = 0; slice < 5000 && cpu.run(50, true) !== "halted"; slice++) {
+		if (!hasTurns || slice % SLICES_OF_A_TURN !== 0) continue;
+		enablePaging(cpu, layout.code >> 12);
+		engine.translator?.compile();
+		enablePaging(cpu);
+	}
 	expect(cpu.isHalted).toBe(true);
 	engine.dispose();
 	const registers = Array.from({ length: 8 }, (_, i) => cpu.state.getLow("gpr", i) >>> 0);
@@ -84,6 +93,13 @@ describe("translations that outlive a machine", () => {
 		const { registers, count, stats } = run(layout, 20, shelf);
 		const interpreted = run(layout, 0);
 		expect({ registers, count }).toEqual({ registers: interpreted.registers, count: interpreted.count });
+		expect(stats?.recalled).toBeGreaterThanOrEqual(LOOPS);
+		expect(stats?.regions).toBeLessThan(LOOPS / 10);
+	});
+
+	it("are looked for again when another process was on as they were to be taken over", () => {
+		const { registers, count, stats } = run(HERE, 20, shelf, true);
+		expect({ registers, count }).toEqual({ registers: first.registers, count: first.count });
 		expect(stats?.recalled).toBeGreaterThanOrEqual(LOOPS);
 		expect(stats?.regions).toBeLessThan(LOOPS / 10);
 	});

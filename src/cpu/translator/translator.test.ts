@@ -3,8 +3,7 @@ import { ENGINE_BYTES, GuestMemory } from "../../machine/memory.ts";
 import type { SoftwareCpu } from "../software-cpu.ts";
 import { SoftwareEngine } from "../software-engine.ts";
 import { MODE } from "../state/layout.ts";
-import { updateMode } from "../system/mode.ts";
-import { flatProcessor } from "./fixture.ts";
+import { enablePaging, flatProcessor } from "./fixture.ts";
 
 const CODE = 0x1fe0;
 
@@ -24,18 +23,6 @@ const STACK_MOVED = [
 	...[0xb9, 0xc8, 0, 0, 0, 0x51, 0x58, 0x01, 0xc3, 0x51, 0x81, 0x35, 0x1c, 0x10, 0x01, 0, 0, 0x10, 0, 0],
 	...[0x0f, 0x01, 0x3d, 0, 0x70, 0, 0, 0x5a, 0x01, 0xd6, 0x49, 0x75, 0xe4, 0xf4],
 ];
-
-/** Every page lies where it is: the directory at 0x10000, one table at 0x11000. */
-function enablePaging(cpu: SoftwareCpu): void {
-	const { state, memory, mmu } = cpu.context;
-	const view = new DataView(memory.bytes.buffer, ENGINE_BYTES);
-	view.setUint32(0x10000, 0x11067, true);
-	for (let page = 0; page < 256; page++) view.setUint32(0x11000 + 4 * page, (page << 12) | 0x67, true);
-	state.set64("cr0", 0x8000_0011n);
-	state.set64("cr3", 0x10000n);
-	mmu.clear();
-	updateMode(cpu.context);
-}
 
 const registers = (cpu: SoftwareCpu) => Array.from({ length: 8 }, (_, i) => cpu.state.getLow("gpr", i));
 

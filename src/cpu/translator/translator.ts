@@ -212,7 +212,8 @@ export class Translator {
 		if (block.isStale) return undefined;
 		// Another process may be running by now: the block becomes hot again where it lives.
 		if (mmu.probeCodePage(lo, hi, 0) !== block.phys - (block.phys % PAGE_BYTES)) {
-			this.#blocks.rewarm(block);
+			if (tier === "kept") this.#blocks.lookAgain(block);
+			else this.#blocks.rewarm(block);
 			return undefined;
 		}
 		if (tier === "kept") return this.#recall(wanted, module);
