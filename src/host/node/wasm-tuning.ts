@@ -12,9 +12,9 @@ const TIERING_BUDGET = 1_500_000;
 /** V8's settings for translated code. */
 export const TUNING_FLAGS: readonly string[] = [
 	`--wasm-tiering-budget=${TIERING_BUDGET}`,
-	// Regions reach each other by tail calls through the table, which no optimiser takes into its caller: to note the targets is time lost.
-	// An older V8 does not know this, and complains.
-	...(Number.parseInt(process.versions.v8, 10) >= 14 ? ["--no-wasm-inlining-call-indirect"] : []),
+	// Regions reach each other by tail calls through the table, and the core's functions as imports; no optimiser takes either into its caller. To note
+	// what is called would be time lost. Both flags or none: with the first alone V8 14.6 ends the process. An older V8 does not know the second, and complains.
+	...(Number.parseInt(process.versions.v8, 10) >= 14 ? ["--no-wasm-inlining", "--no-wasm-inlining-call-indirect"] : []),
 ];
 
 /** How much further back V8's own threads stand than a machine's (nice values). */
