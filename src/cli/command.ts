@@ -1,4 +1,5 @@
 import { CommanderError } from "commander";
+import { boundYoungGeneration } from "../host/node/young-generation.ts";
 import { describeFailure, EXIT_OURS } from "./failure.ts";
 import { makeProgram } from "./program.ts";
 
@@ -41,6 +42,7 @@ process.on("uncaughtException", (error) => {
 	process.exit(EXIT_OURS);
 });
 
+boundYoungGeneration();
 const code = await main(process.argv.slice(2));
 await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
 process.exit(code);
