@@ -7,7 +7,7 @@ import type { Mmu } from "../mmu/mmu.ts";
 import { isLinearMode } from "../state/layout.ts";
 import { CodeWindow } from "./code-window.ts";
 import { PLACE } from "./open-places.ts";
-import { fieldValue, isCodeOf, keyOf, type RegionImage } from "./region-image.ts";
+import { fieldValue, keyOf, type RegionImage } from "./region-image.ts";
 import type { RegionLibrary } from "./region-library.ts";
 
 /** An entry as a CPU meets it: physically, and the linear address hi:lo. */
@@ -24,7 +24,7 @@ export interface Recalled {
 	readonly image: RegionImage;
 	readonly window: CodeWindow;
 	/** Its place in the library. */
-	readonly at: number;
+	readonly entry: number;
 }
 
 /** Whether it is worth to look for code with this entry. */
@@ -36,16 +36,13 @@ export function mayRecall(library: RegionLibrary, memory: GuestMemory, phys: num
 /** The best of the library whose guest code is all there. */
 export function recallRegion(library: RegionLibrary, memory: GuestMemory, { phys, modeKey, mmu, lo, hi }: Entry): Recalled | undefined {
 	const window = new CodeWindow(memory, mmu, phys, lo, hi, isLinearMode(modeKey));
-	for (const { image, at } of library.candidates(keyOf(phys, modeKey, window.uint8At(0)))) {
-		window.forgetUse();
-		if (isCodeOf(image, window)) return { image, window, at };
-	}
-	return undefined;
+	const found = library.find(keyOf(phys, modeKey, window.uint8At(0)), window);
+	return found === undefined ? undefined : { ...found, window };
 }
 
 /** Its code for a slot, to be put into `module`. */
 export function codeOf(library: RegionLibrary, { image, window }: Recalled, slot: number, module: GeneratedModule): FunctionCode {
-	const code = new FunctionCode(HANDLER_PARAMS, "i32", image.body, image.unlikely, image.open);
+	const code = new FunctionCode(HANDLER_PARAMS, "i32", image.body, Array.from(image.unlikely), Array.from(image.open));
 	return code.with((kind, argument) => {
 		if (kind === CALLEE) return module.index(library.nameOf(argument));
 		return kind === PLACE.slot ? slot : fieldValue(kind, argument, window);

@@ -15,17 +15,17 @@ export interface RegionImage {
 	/** 1 or 2, as it was made. */
 	readonly tier: 1 | 2;
 	/** Pairs: offset and count of guest bytes that must be the same. Fields that the code leaves open lie between them. */
-	readonly spans: readonly number[];
+	readonly spans: ArrayLike<number>;
 	/** Those bytes. */
 	readonly guest: Uint8Array;
 	/** As `FunctionCode` has them; of its open places, callees are numbers that the library has names for, fields are told by the offset of their four bytes. */
 	readonly body: Uint8Array;
-	readonly unlikely: readonly number[];
-	readonly open: readonly number[];
+	readonly unlikely: ArrayLike<number>;
+	readonly open: ArrayLike<number>;
 	/** As `ExitSites` packs them. */
-	readonly sites: readonly number[];
+	readonly sites: ArrayLike<number>;
 	/** Offsets of its blocks but the first. */
-	readonly inner: readonly number[];
+	readonly inner: ArrayLike<number>;
 }
 
 /** What can be told of an entry at once: where in its page it stands, the mode, and its first byte. */
@@ -116,17 +116,20 @@ function spansOf(insns: RegionInsn[], fields: ReadonlySet<number>): number[] {
 	return spans;
 }
 
-/** Whether the guest has that code here. Afterwards `window` says what of memory it was. */
-export function isCodeOf({ spans, guest, open }: RegionImage, window: CodeWindow): boolean {
-	for (let i = 0, at = 0; i < spans.length; i += 2) {
-		const count = spans[i + 1] as number;
-		if (!window.has(spans[i] as number, guest, at, count)) return false;
-		at += count;
-	}
-	for (let i = 1; i < open.length; i += 2) {
-		const { kind, argument } = placeOfNumber(open[i] as number);
-		if (kind > PLACE.slot && !window.hasAny(argument, FIELD_BYTES)) return false;
-	}
+/** Whether the guest has four bytes where an open place stands for some; they count as used. @param place one of an image's, as a number */
+export function isFieldThere(place: number, window: CodeWindow): boolean {
+	const { kind, argument } = placeOfNumber(place);
+	return kind <= PLACE.slot || window.hasAny(argument, FIELD_BYTES);
+}
+
+/** Made of the same guest code. */
+export function isSameCode(a: RegionImage, b: RegionImage): boolean {
+	return a.tier === b.tier && areEqual(a.spans, b.spans) && areEqual(a.guest, b.guest);
+}
+
+function areEqual(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
+	if (a.length !== b.length) return false;
+	for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
 	return true;
 }
 

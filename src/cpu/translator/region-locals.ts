@@ -12,7 +12,7 @@ import { type Effects, noEffects, resolve, type Touched } from "./effects.ts";
 import { mayMove, PLACE } from "./open-places.ts";
 import { RegionFloats } from "./region-floats.ts";
 import { copyState, type FlowState, type RegionUse } from "./region-flow.ts";
-import { ExitSites, type KnownFlags } from "./region-sites.ts";
+import { GrowingExitSites, type KnownFlags } from "./region-sites.ts";
 import { DISPLACEMENT } from "./templates.ts";
 
 /** Where the flags' inputs are at a point of the code: known statically (in the flag locals), or anybody's guess. */
@@ -52,7 +52,7 @@ export abstract class RegionLocals extends Ops {
 	protected readonly registerType: "i32" | "i64";
 	protected isInMemory = false;
 	/** The places where the region leaves in the middle, by the number that it leaves with. */
-	readonly sites = new ExitSites();
+	readonly sites = new GrowingExitSites();
 	protected readonly exitSite: number;
 	override readonly floats: RegionFloats;
 	protected readonly use: RegionUse;

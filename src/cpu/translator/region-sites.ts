@@ -26,30 +26,37 @@ export interface ExitSite {
 
 /** All of a region's exit sites by number: there are many, few of which are ever asked for. */
 export class ExitSites {
-	readonly #packed: number[];
+	/** Triples. */
+	readonly packed: ArrayLike<number>;
 
 	/** @param packed what `packed` once was */
-	constructor(packed: number[] = []) {
-		this.#packed = packed;
-	}
-
-	/** Triples. */
-	get packed(): readonly number[] {
-		return this.#packed;
-	}
-
-	get count(): number {
-		return this.#packed.length / 3;
+	constructor(packed: ArrayLike<number>) {
+		this.packed = packed;
 	}
 
 	at(n: number): ExitSite {
-		const [code, delta, refund] = this.#packed.slice(3 * n, 3 * n + 3) as [number, number, number];
-		return { code, delta, refund };
+		const word = (field: number): number => this.packed[3 * n + field] as number;
+		return { code: word(0), delta: word(1), refund: word(2) };
+	}
+}
+
+/** Those of a region that is being made. */
+export class GrowingExitSites extends ExitSites {
+	readonly #list: number[];
+
+	constructor() {
+		const list: number[] = [];
+		super(list);
+		this.#list = list;
+	}
+
+	get count(): number {
+		return this.#list.length / 3;
 	}
 
 	/** Its number, from 0. */
 	push(code: number, delta: number, refund: number): number {
-		this.#packed.push(code, delta, refund);
+		this.#list.push(code, delta, refund);
 		return this.count - 1;
 	}
 }

@@ -261,13 +261,13 @@ export class Translator {
 			this.#blocks.rewarm(block);
 			return undefined;
 		}
-		library.use(recalled.at);
+		library.use(recalled.entry);
 		this.stats.recalled++;
 		const { image, window } = recalled;
 		const slot = this.#engine.reserveSlot();
 		const code = codeOf(library, recalled, slot, module);
-		const inner = image.inner.map((delta) => window.physAt(delta));
-		return this.#place(wanted, image.tier, slot, { code, sites: new ExitSites([...image.sites]), extents: window.extents, inner }, module);
+		const inner = Array.from(image.inner, (delta) => window.physAt(delta));
+		return this.#place(wanted, image.tier, slot, { code, sites: new ExitSites(image.sites), extents: window.extents, inner }, module);
 	}
 
 	/** Puts the code into the module; it will be in its slot when that is instantiated. */
