@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { ENGINE_BYTES, GuestMemory } from "../src/machine/memory.ts";
 import { judge, renderVerdicts } from "./acceptance.ts";
-import { beyondRam, mappingsOf } from "./resident.ts";
+import { beyondRam, mappingsOf, residentBeyondRam } from "./resident.ts";
 import { gather, geometricMean, type Measured, median, renderTable, speedups } from "./table.ts";
 
 const own: Measured = { engine: "Basenji", bits: 32, seconds: { sieve: [2, 1, 3], alu: [1], boot: [5] }, beyondRamBytes: undefined };
@@ -68,10 +69,23 @@ describe("memory beyond the guest's RAM", () => {
 				[9e9, 10],
 			]),
 		);
-		expect(beyondRam(mappings, 1024 ** 3)).toBe((80 + 10 + 65_536) * 1024);
+		expect(beyondRam(mappings, 1024 ** 3, () => undefined)).toBe((80 + 10 + 65_536) * 1024);
+		const asked: number[] = [];
+		const resident = (...range: number[]) => asked.push(...range) && 4096;
+		expect(beyondRam(mappings, 1024 ** 3, resident), "what of it is there, where that can be told").toBe((80 + 10 + 4) * 1024);
+		expect(asked).toEqual([0x7f00, 64 * 1024 ** 2]);
 	});
 
 	test("is unknown without such a mapping", () => {
-		expect(beyondRam(mappingsOf(smaps([[100, 80]])), 1024 ** 3)).toBeUndefined();
+		expect(beyondRam(mappingsOf(smaps([[100, 80]])), 1024 ** 3, () => 0)).toBeUndefined();
+	});
+
+	test("is told of a living process", () => {
+		expect(residentBeyondRam(process.pid, 1024 ** 4)).toBeUndefined();
+		const { memory } = new GuestMemory(64 << 20);
+		new Uint8Array(memory.buffer, ENGINE_BYTES).fill(1);
+		const before = residentBeyondRam(process.pid, 64 << 20) as number;
+		new Uint8Array(memory.buffer, 0, 8 << 20).fill(1);
+		expect((residentBeyondRam(process.pid, 64 << 20) as number) - before).toBeGreaterThan(7 << 20);
 	});
 });
