@@ -7,7 +7,7 @@ import { setFlagsFromString } from "node:v8";
  * (13 million by default). What we hand to V8 has already proved hot, so its patience is wasted on us: a translated loop runs
  * three times as fast optimised (`docs/decisions/0004`). Optimisation happens on V8's own threads.
  */
-const TIERING_BUDGET = 1_500_000;
+const TIERING_BUDGET = 300_000;
 
 /** V8's settings for translated code. */
 export const TUNING_FLAGS: readonly string[] = [
