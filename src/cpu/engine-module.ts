@@ -43,7 +43,7 @@ function compiledCore(counts: ReadonlyMap<string, number>, isNamed: boolean, kep
 	let bytes = kept?.read(name);
 	if (bytes === undefined) {
 		bytes = buildCoreModule(counts, isNamed);
-		kept?.write(name, bytes);
+		kept?.write(name, [bytes]);
 	}
 	const module = new WebAssembly.Module(bytes);
 	cores.set(key, module);

@@ -4,6 +4,6 @@
  */
 export interface KeptCode {
 	read(name: string): Uint8Array | undefined;
-	/** A failure is no more than time lost later. */
-	write(name: string, bytes: Uint8Array): void;
+	/** All parts, one after another. A failure is no more than time lost later. */
+	write(name: string, parts: readonly Uint8Array[]): void;
 }

@@ -215,7 +215,7 @@ interface Begun {
 
 it("begins with what was learnt before", () => {
 	const files = new Map<string, Uint8Array>();
-	const kept: KeptCode = { read: (name) => files.get(name), write: (name, bytes) => void files.set(name, bytes) };
+	const kept: KeptCode = { read: (name) => files.get(name), write: (name, [bytes]) => void files.set(name, bytes as Uint8Array) };
 	// ADD, OR, … with an 8-bit immediate, of a register and of memory.
 	const code = [0xc0, 0x40].map((modrm) =>
 		Uint8Array.from([0, 1, 2, 3, 4, 5, 6, 7].flatMap((digit) => [0x83, modrm | (digit << 3), ...(modrm === 0x40 ? [8] : []), 5])),

@@ -62,7 +62,7 @@ export class Learning {
 			this.#handlers.madeCount >= MIN_NEW_HANDLERS || (leaveRoom && patterns.length === 0 && this.#handlers.count >= MIN_NEW_HANDLERS);
 		if (!isNew) return;
 		const parts = [leaveRoom ? this.#patterns.save() : patterns, ...bytes, this.#handlers.made()];
-		this.#kept.write(this.#name, pack(bytes.length < MAX_MODULES ? parts : []));
+		this.#kept.write(this.#name, [pack(bytes.length < MAX_MODULES ? parts : [])]);
 		recalled.delete(this.#kept);
 	}
 }

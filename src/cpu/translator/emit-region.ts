@@ -10,7 +10,7 @@ import { RegionFlow } from "./region-flow.ts";
 import type { RegionBlock, RegionGraph, RegionInsn } from "./region-graph.ts";
 import type { FlagKnowledge } from "./region-locals.ts";
 import { RegionOps } from "./region-ops.ts";
-import type { ExitSites } from "./region-sites.ts";
+import type { GrowingExitSites } from "./region-sites.ts";
 import type { Shape, ShapeTable } from "./shapes.ts";
 
 /** How often a region is emitted again because instructions did other things than expected. */
@@ -19,7 +19,7 @@ const MAX_ATTEMPTS = 3;
 export interface EmittedRegion {
 	readonly code: FunctionBuilder;
 	/** What the numbers in `exitSite` mean. */
-	readonly sites: ExitSites;
+	readonly sites: GrowingExitSites;
 }
 
 /** One region as a function (cpu, record) → exit, for `slot` of the function table. undefined: its instructions never did what was expected of them. */
@@ -104,7 +104,7 @@ class RegionEmitter {
 		}
 	}
 
-	get sites(): ExitSites {
+	get sites(): GrowingExitSites {
 		return this.#ops.sites;
 	}
 

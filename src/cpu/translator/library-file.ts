@@ -98,41 +98,45 @@ export class LibraryFile {
 	}
 
 	image(entry: number): RegionImage {
-		const words = this.#words;
-		let at = entry + ENTRY_WORDS;
-		const list = (field: keyof typeof ENTRY): Int32Array => {
-			at += this.#word(entry, field);
-			return words.subarray(at - this.#word(entry, field), at);
-		};
-		const bytes = (field: keyof typeof ENTRY): Uint8Array => {
-			const count = this.#word(entry, field);
-			at += wordsFor(count);
-			return this.#bytes.subarray(4 * (at - wordsFor(count)), 4 * (at - wordsFor(count)) + count);
-		};
-		return {
-			key: this.#word(entry, "key"),
-			tier: this.#word(entry, "tier") as 1 | 2,
-			spans: list("spans"),
-			open: list("open"),
-			sites: list("sites"),
-			inner: list("inner"),
-			unlikely: list("unlikely"),
-			guest: bytes("guestBytes"),
-			body: bytes("bodyBytes"),
-		};
+		return imageIn(this.#words, entry);
 	}
 
 	/** The entry for another file. @param isUsed it has been of use to the run that writes it */
 	writable(entry: number, isUsed: boolean): Writable {
-		const words = this.#words.slice(entry, entry + this.#word(entry, "words"));
-		if (isUsed) words[ENTRY.lastRun] = this.run + 1;
-		return { lastRun: words[ENTRY.lastRun] as number, words };
+		if (isUsed) this.#words[entry + ENTRY.lastRun] = this.run + 1;
+		return { lastRun: this.#word(entry, "lastRun"), words: this.#words.subarray(entry, entry + this.#word(entry, "words")) };
 	}
 }
 
 const aligned = (file: Uint8Array): Uint8Array => (file.byteOffset % 4 === 0 && file.buffer instanceof ArrayBuffer ? file : file.slice());
 
 const wordsFor = (bytes: number): number => (bytes + 3) >> 2;
+
+/** The image that an entry has; its lists are views of it. */
+export function imageIn(words: Int32Array, entry: number): RegionImage {
+	const word = (field: keyof typeof ENTRY): number => words[entry + ENTRY[field]] as number;
+	let at = entry + ENTRY_WORDS;
+	const list = (field: keyof typeof ENTRY): Int32Array => {
+		at += word(field);
+		return words.subarray(at - word(field), at);
+	};
+	const bytes = (field: keyof typeof ENTRY): Uint8Array => {
+		const first = words.byteOffset + 4 * at;
+		at += wordsFor(word(field));
+		return new Uint8Array(words.buffer, first, word(field));
+	};
+	return {
+		key: word("key"),
+		tier: word("tier") as 1 | 2,
+		spans: list("spans"),
+		open: list("open"),
+		sites: list("sites"),
+		inner: list("inner"),
+		unlikely: list("unlikely"),
+		guest: bytes("guestBytes"),
+		body: bytes("bodyBytes"),
+	};
+}
 
 /** A new image for a file. */
 export function writableOf({ key, tier, spans, open, sites, inner, unlikely, guest, body }: RegionImage, run: number): Writable {
@@ -151,8 +155,8 @@ export function writableOf({ key, tier, spans, open, sites, inner, unlikely, gue
 	return { lastRun: run, words };
 }
 
-/** A whole file, of the entries that were of use last if there is not room for all. */
-export function writeLibrary(run: number, names: readonly string[], entries: Writable[]): Uint8Array {
+/** A whole file in parts, of the entries that were of use last if there is not room for all. */
+export function libraryOf(run: number, names: readonly string[], entries: Writable[]): Uint8Array[] {
 	let room = MAX_BYTES / 4;
 	entries.sort((a, b) => b.lastRun - a.lastRun);
 	const staying = entries.filter(({ words }) => {
@@ -160,14 +164,10 @@ export function writeLibrary(run: number, names: readonly string[], entries: Wri
 		return room >= 0;
 	});
 	const text = Uint8Array.from(names.join("\n"), (letter) => letter.charCodeAt(0));
-	const words = new Int32Array(staying.reduce((sum, entry) => sum + entry.words.length, HEADER_WORDS + wordsFor(text.length)));
-	words.set([run, text.length, staying.length]);
-	const bytes = new Uint8Array(words.buffer);
-	bytes.set(text, 4 * HEADER_WORDS);
-	let at = HEADER_WORDS + wordsFor(text.length);
-	for (const entry of staying) {
-		words.set(entry.words, at);
-		at += entry.words.length;
-	}
-	return bytes;
+	const header = new Int32Array(HEADER_WORDS + wordsFor(text.length));
+	header.set([run, text.length, staying.length]);
+	new Uint8Array(header.buffer).set(text, 4 * HEADER_WORDS);
+	return [header, ...staying.map(({ words }) => words)].map(
+		({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength),
+	);
 }

@@ -17,8 +17,8 @@ class Shelf implements KeptCode {
 		return this.files.get(name);
 	}
 
-	write(name: string, bytes: Uint8Array): void {
-		this.files.set(name, bytes);
+	write(name: string, parts: readonly Uint8Array[]): void {
+		this.files.set(name, Uint8Array.from(Buffer.concat(parts)));
 	}
 }
 

@@ -1,14 +1,14 @@
 import type { KeptPlace } from "../interpreter/kept-places.ts";
 import type { KeptCode } from "../kept-code.ts";
 import type { CodeWindow } from "./code-window.ts";
-import { LibraryFile, type Writable, writableOf, writeLibrary } from "./library-file.ts";
+import { imageIn, LibraryFile, libraryOf, type Writable, writableOf } from "./library-file.ts";
 import { isSameCode, placeOfKey, type RegionImage } from "./region-image.ts";
 
 /** New images are worth writing everything anew when there are so many of them, and this part of all. */
 const MIN_NEW = 48;
 const MIN_NEW_SHARE = 1 / 32;
 /** So many are worth writing while the machine still runs, which may be for long and end without notice; then twice as many, and so on. */
-const MANY_NEW = 1024;
+const MANY_NEW = 256;
 
 /** Machines of a process share what they begin with. */
 const recalled = new WeakMap<KeptCode, Map<string, LibraryFile>>();
@@ -20,7 +20,7 @@ export class RegionLibrary {
 	readonly #stored: LibraryFile;
 	/** Entries of the file that are in use. */
 	readonly #used = new Set<number>();
-	readonly #new = new Map<number, RegionImage[]>();
+	readonly #new = new Map<number, Writable[]>();
 	#newCount = 0;
 	/** Of them, so many have been written; the next are written while the machine runs when there are so many in all. */
 	#keptCount = 0;
@@ -74,8 +74,8 @@ export class RegionLibrary {
 	add(image: RegionImage): void {
 		if (this.#stored.entriesOf(image.key).some((entry) => isSameCode(this.#stored.image(entry), image))) return;
 		const others = this.#new.get(image.key) ?? [];
-		if (others.some((each) => isSameCode(each, image))) return;
-		this.#new.set(image.key, [...others, image]);
+		if (others.some(({ words }) => isSameCode(imageIn(words, 0), image))) return;
+		this.#new.set(image.key, [...others, writableOf(image, this.#stored.run + 1)]);
 		this.#newCount++;
 	}
 
@@ -91,10 +91,9 @@ export class RegionLibrary {
 		const { count, run } = this.#stored;
 		if (this.#newCount - this.#keptCount < Math.max(MIN_NEW, count * MIN_NEW_SHARE)) return;
 		this.#keptCount = this.#newCount;
-		const entries: Writable[] = [];
-		for (const images of this.#new.values()) for (const image of images) entries.push(writableOf(image, run + 1));
+		const entries = [...this.#new.values()].flat();
 		for (const entry of this.#stored.entries()) entries.push(this.#stored.writable(entry, this.#used.has(entry)));
-		this.#kept.write(this.#name, writeLibrary(run + 1, this.#names, entries));
+		this.#kept.write(this.#name, libraryOf(run + 1, this.#names, entries));
 		recalled.get(this.#kept)?.delete(this.#name);
 	}
 }

@@ -54,6 +54,11 @@ export class GrowingExitSites extends ExitSites {
 		return this.#list.length / 3;
 	}
 
+	/** All there are, in less room. */
+	freeze(): ExitSites {
+		return new ExitSites(Int32Array.from(this.#list));
+	}
+
 	/** Its number, from 0. */
 	push(code: number, delta: number, refund: number): number {
 		this.#list.push(code, delta, refund);

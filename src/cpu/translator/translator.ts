@@ -242,7 +242,7 @@ export class Translator {
 		this.stats.instructions += graph.insnCount;
 		this.#keep(graph, tier, code, emitted.sites, module);
 		const inner = innerOf(graph).map((delta) => graph.code.physAt(delta));
-		return this.#place(wanted, tier, slot, { code, sites: emitted.sites, extents: graph.extents, inner }, module);
+		return this.#place(wanted, tier, slot, { code, sites: emitted.sites.freeze(), extents: graph.extents, inner }, module);
 	}
 
 	#keep(graph: RegionGraph, tier: Tier, code: FunctionCode, sites: ExitSites, module: GeneratedModule): void {

@@ -31,7 +31,7 @@ const open = (): CodeFiles => new CodeFiles(join(folder, "code"), sources);
 
 it("finds what the same sources have written", () => {
 	expect(open().read("core")).toBeUndefined();
-	open().write("core", Uint8Array.of(1, 2, 3));
+	open().write("core", [Uint8Array.of(1, 2), Uint8Array.of(3)]);
 	expect(open().read("core")).toEqual(Uint8Array.of(1, 2, 3));
 	expect(open().read("other")).toBeUndefined();
 });
@@ -42,23 +42,23 @@ it.each([
 	["is new", () => writeFileSync(join(sources, "wasm", "new.ts"), "")],
 	["went", () => rmSync(join(sources, "cpu", "add.ts"))],
 ])("finds nothing when a source %s", (_, change) => {
-	open().write("core", Uint8Array.of(1));
+	open().write("core", [Uint8Array.of(1)]);
 	change();
 	later();
 	expect(open().read("core")).toBeUndefined();
 });
 
 it("keeps and finds nothing when sources have changed since the process began", () => {
-	open().write("core", Uint8Array.of(1));
+	open().write("core", [Uint8Array.of(1)]);
 	vi.spyOn(performance, "timeOrigin", "get").mockReturnValue(Date.now() - 1);
 	expect(open().read("core")).toBeUndefined();
-	open().write("other", Uint8Array.of(1));
+	open().write("other", [Uint8Array.of(1)]);
 	later();
 	expect(open().read("other")).toBeUndefined();
 });
 
 it("finds nothing in a file that is not as it was written", () => {
-	open().write("core", Uint8Array.of(1, 2, 3));
+	open().write("core", [Uint8Array.of(1, 2, 3)]);
 	const [name] = readdirSync(join(folder, "code")) as [string];
 	const path = join(folder, "code", name);
 	const bytes = readFileSync(path);

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { threadId } from "node:worker_threads";
@@ -34,22 +34,29 @@ export class CodeFiles implements KeptCode {
 		try {
 			const file = readFileSync(this.#path(name));
 			const contents = new Uint8Array(file.buffer, file.byteOffset + DIGEST_BYTES, file.length - DIGEST_BYTES);
-			return this.#digest(contents)?.equals(file.subarray(0, DIGEST_BYTES)) === true ? contents : undefined;
+			return this.#digest([contents])?.equals(file.subarray(0, DIGEST_BYTES)) === true ? contents : undefined;
 		} catch {
 			return undefined;
 		}
 	}
 
-	write(name: string, bytes: Uint8Array): void {
+	write(name: string, parts: readonly Uint8Array[]): void {
+		const beside = `${this.#path(name)}.${process.pid}.${threadId}`;
 		try {
-			const digest = this.#digest(bytes);
+			const digest = this.#digest(parts);
 			if (digest === undefined) return;
 			mkdirSync(this.#folder, { recursive: true });
-			const beside = `${this.#path(name)}.${process.pid}.${threadId}`;
-			writeFileSync(beside, Buffer.concat([digest, bytes]));
+			const file = openSync(beside, "w");
+			try {
+				// One by one: a library is too large to have it twice.
+				for (const part of [digest, ...parts]) writeFileSync(file, part);
+			} finally {
+				closeSync(file);
+			}
 			renameSync(beside, this.#path(name));
 		} catch {
 			// A full disk, or a folder that may not be written to: the next start takes longer.
+			rmSync(beside, { force: true });
 		}
 	}
 
@@ -57,9 +64,12 @@ export class CodeFiles implements KeptCode {
 		return join(this.#folder, `${this.#prefix}-${name}`);
 	}
 
-	#digest(bytes: Uint8Array): Buffer | undefined {
+	#digest(parts: readonly Uint8Array[]): Buffer | undefined {
 		this.#stamp ??= this.#stampOfSources();
-		return this.#stamp === null ? undefined : createHash("sha256").update(this.#stamp).update(bytes).digest();
+		if (this.#stamp === null) return undefined;
+		const hash = createHash("sha256").update(this.#stamp);
+		for (const part of parts) hash.update(part);
+		return hash.digest();
 	}
 
 	#stampOfSources(): string | null {
